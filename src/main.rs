@@ -1,0 +1,2 @@
+//! The `certpace` command.
+fn main() {}

@@ -1,0 +1,147 @@
+//! Identifiers and sets of them: parsed once, then trusted.
+//!
+//! What a name may look like is Boulder's `policy/pa.go`; whether its suffix lets it have a certificate is [`crate::psl`]'s to say.
+
+pub mod address;
+pub mod hostname;
+
+use std::fmt;
+use std::net::IpAddr;
+
+use sha2::{Digest, Sha256};
+
+pub use hostname::{Canonical, Hostname, NameError, canonical};
+
+/// What an order asks a certificate for: a DNS name or an IP address. DNS names sort before addresses, both by their text,
+/// since Boulder hashes them in that order.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Identifier {
+    /// A hostname, possibly a wildcard.
+    Dns(Hostname),
+    /// An IPv4 or IPv6 address.
+    Ip(IpAddr),
+}
+
+impl Identifier {
+    /// Reads a name or an address as people write it: upper case, a trailing dot and Unicode are converted.
+    ///
+    /// # Errors
+    /// [`NameError`] where the CA would not take it, whatever its suffix.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let mut scratch = Vec::new();
+        let canonical = canonical(text.as_bytes(), &mut scratch)?;
+        let text = canonical.text(text.as_bytes(), &scratch);
+        match address::of(text) {
+            Some(address) => Ok(Self::Ip(address)),
+            None => Hostname::parse(std::str::from_utf8(text).map_err(|_not_utf8| NameError::NotUtf8)?).map(Self::Dns),
+        }
+    }
+
+    fn sort_key(&self) -> (u8, String) {
+        match self {
+            Self::Dns(name) => (0, name.as_str().to_owned()),
+            Self::Ip(address) => (1, address.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Identifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(name) => f.write_str(name.as_str()),
+            Self::Ip(address) => address.fmt(f),
+        }
+    }
+}
+
+impl PartialOrd for Identifier {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Identifier {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        match (self, other) {
+            (Self::Dns(a), Self::Dns(b)) => a.cmp(b),
+            _ => self.sort_key().cmp(&other.sort_key()),
+        }
+    }
+}
+
+/// The identifiers of one certificate: sorted, distinct, at least one.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct NameSet(Box<[Identifier]>);
+
+/// What stands for a name set in a bucket's key: SHA-256 over its sorted identifiers joined by commas, as Boulder's `core.HashIdentifiers`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SetKey([u8; 32]);
+
+impl NameSet {
+    /// The set of `identifiers`; `None` if there are none.
+    pub fn new(identifiers: impl IntoIterator<Item = Identifier>) -> Option<Self> {
+        let mut sorted: Vec<_> = identifiers.into_iter().collect();
+        sorted.sort();
+        sorted.dedup();
+        (!sorted.is_empty()).then(|| Self(sorted.into_boxed_slice()))
+    }
+
+    /// Reads identifiers.
+    ///
+    /// # Errors
+    /// The first [`NameError`]; [`NameError::Empty`] where there is no name at all.
+    pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, NameError> {
+        let identifiers = names.into_iter().map(Identifier::parse).collect::<Result<Vec<_>, _>>()?;
+        Self::new(identifiers).ok_or(NameError::Empty)
+    }
+
+    /// Its identifiers, DNS names first, each kind in the order of its text.
+    #[must_use]
+    pub fn identifiers(&self) -> &[Identifier] {
+        &self.0
+    }
+
+    /// The key under which its certificates are counted.
+    #[must_use]
+    pub fn key(&self) -> SetKey {
+        let mut hash = Sha256::new();
+        for (index, identifier) in self.0.iter().enumerate() {
+            if index > 0 {
+                hash.update(b",");
+            }
+            match identifier {
+                Identifier::Dns(name) => hash.update(name.as_str()),
+                Identifier::Ip(address) => hash.update(address.to_string()),
+            }
+        }
+        SetKey(hash.finalize().into())
+    }
+}
+
+impl fmt::Display for SetKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_key(names: &[&str], key: &str) {
+        assert_eq!(NameSet::parse(names.iter().copied()).unwrap().key().to_string(), key);
+    }
+
+    #[test]
+    fn set_keys_are_boulders() {
+        check_key(&["example.com"], "a379a6f6eeafb9a55e378c118034e2751e682fab9f2d30ab13d2125586ce1947");
+        check_key(
+            &["example.org", "EXAMPLE.com", "example.net", "example.com."],
+            "394e82811f52e2da38b970afdb21c9bc9af81060939c690183c00fce37408738",
+        );
+        check_key(
+            &["192.168.1.1", "login.example.com", "example.com"],
+            "599392783bc14b0e1ac8373443d582386c414235484003b8698a5c65849079f5",
+        );
+    }
+}
