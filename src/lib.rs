@@ -10,3 +10,5 @@ pub mod name;
 pub mod psl;
 pub mod gcra;
 pub mod limits;
+pub mod buckets;
+pub mod rules;

@@ -57,7 +57,9 @@ impl LimitName {
             Self::CertificatesPerDomainPerAccount => "CertificatesPerDomainPerAccount",
             Self::CertificatesPerFqdnSet => "CertificatesPerFQDNSet",
             Self::FailedAuthorizationsPerDomainPerAccount => "FailedAuthorizationsPerDomainPerAccount",
-            Self::FailedAuthorizationsForPausingPerDomainPerAccount => "FailedAuthorizationsForPausingPerDomainPerAccount",
+            Self::FailedAuthorizationsForPausingPerDomainPerAccount => {
+                "FailedAuthorizationsForPausingPerDomainPerAccount"
+            }
         }
     }
 

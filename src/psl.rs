@@ -84,7 +84,9 @@ impl SuffixList {
             Some(Type::Private) => Ok(domain),
             None => Err(NameError::UnknownSuffix),
             Some(Type::Icann) if suffix_len == name.len() => Err(NameError::Suffix),
-            Some(Type::Icann) if name.starts_with(b"*.") && suffix_len + 2 == name.len() => Err(NameError::WildcardSuffix),
+            Some(Type::Icann) if name.starts_with(b"*.") && suffix_len + 2 == name.len() => {
+                Err(NameError::WildcardSuffix)
+            }
             Some(Type::Icann) => Ok(domain),
         }
     }

@@ -24,7 +24,9 @@ pub struct Span(i64);
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TimeError {
     /// The text is no date.
-    #[error("`{0}` is no date: write RFC 3339 such as 2026-12-01T08:00:00Z, or 2026-12-01 for its first instant in UTC")]
+    #[error(
+        "`{0}` is no date: write RFC 3339 such as 2026-12-01T08:00:00Z, or 2026-12-01 for its first instant in UTC"
+    )]
     Date(String),
     /// The date lies outside the years that are computed with.
     #[error("`{0}` lies outside the years 1970 to 2199")]

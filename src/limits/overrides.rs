@@ -94,7 +94,8 @@ impl Overrides {
     /// # Errors
     /// [`OverrideError`] with the entry and the reason.
     pub fn parse(text: &str, policy: &Policy, suffixes: &SuffixList) -> Result<Self, OverrideError> {
-        let file: File = toml::from_str(text).map_err(|error| OverrideError::Shape(error.to_string().trim_end().to_owned()))?;
+        let file: File =
+            toml::from_str(text).map_err(|error| OverrideError::Shape(error.to_string().trim_end().to_owned()))?;
         let mut overrides = Self {
             sha256: Some(Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()),
             ..Self::default()
@@ -113,7 +114,8 @@ impl Overrides {
     }
 
     fn read(&mut self, entry: &Entry, policy: &Policy, suffixes: &SuffixList) -> Result<(), String> {
-        let name = LimitName::parse(&entry.limit).ok_or_else(|| format!("there is no limit of that name; there are {}", all_limits()))?;
+        let name = LimitName::parse(&entry.limit)
+            .ok_or_else(|| format!("there is no limit of that name; there are {}", all_limits()))?;
         let period = positive_span("period", &entry.period).map_err(|error: PolicyError| error.to_string())?;
         let limit = Limit::new(entry.burst, entry.count, period).map_err(|error| error.to_string())?;
         if entry.ids.is_empty() {
@@ -137,13 +139,15 @@ impl Overrides {
         }
         let slower = policy.limit(name).filter(|default| {
             // count / period < default.count / default.period, without division.
-            i128::from(limit.count) * i128::from(default.period.nanos()) < i128::from(default.count) * i128::from(limit.period.nanos())
+            i128::from(limit.count) * i128::from(default.period.nanos())
+                < i128::from(default.count) * i128::from(limit.period.nanos())
         });
         let Some(default) = slower else { return };
         let after = policy.tiers_of(name).filter(|tiers| tiers.period == limit.period && limit.burst == limit.count);
-        let after = after.and_then(|tiers| tiers.falls_behind_after(limit.count, default)).map_or_else(String::new, |after| {
-            format!(", under steady demand after {:.2} days", after.seconds_f64() / 86_400.0)
-        });
+        let after =
+            after.and_then(|tiers| tiers.falls_behind_after(limit.count, default)).map_or_else(String::new, |after| {
+                format!(", under steady demand after {:.2} days", after.seconds_f64() / 86_400.0)
+            });
         self.notes.push(format!(
             "{name}: {} in {} is slower than the default of {} in {}{after}",
             limit.count, limit.period, default.count, default.period
@@ -164,9 +168,9 @@ impl Overrides {
 
     /// All of them, by limit and id.
     pub fn iter(&self) -> impl Iterator<Item = Override<'_>> {
-        LimitName::ALL.into_iter().flat_map(|name| {
-            self.by_limit[name.index()].iter().map(move |(id, limit)| Override { name, id, limit })
-        })
+        LimitName::ALL
+            .into_iter()
+            .flat_map(|name| self.by_limit[name.index()].iter().map(move |(id, limit)| Override { name, id, limit }))
     }
 
     /// Whether there is any override of `name`.
@@ -187,14 +191,18 @@ fn canonical_id(name: LimitName, id: &str, suffixes: &SuffixList) -> Result<Stri
             range.map(ipv6_range).ok_or_else(|| "is no IPv6 /48 such as 2602:80a:6000::/48".to_owned())
         }
         LimitName::CertificatesPerDomain => domain_id(id, suffixes),
-        LimitName::CertificatesPerFqdnSet => {
-            NameSet::parse(id.split(',').map(str::trim)).map(|set| set.key().to_string()).map_err(|error| error.to_string())
-        }
+        LimitName::CertificatesPerFqdnSet => NameSet::parse(id.split(',').map(str::trim))
+            .map(|set| set.key().to_string())
+            .map_err(|error| error.to_string()),
         LimitName::NewOrdersPerAccount
         | LimitName::CertificatesPerDomainPerAccount
         | LimitName::FailedAuthorizationsPerDomainPerAccount
         | LimitName::FailedAuthorizationsForPausingPerDomainPerAccount => {
-            if id.trim().is_empty() { Err("is empty; it is an account".to_owned()) } else { Ok(id.trim().to_owned()) }
+            if id.trim().is_empty() {
+                Err("is empty; it is an account".to_owned())
+            } else {
+                Ok(id.trim().to_owned())
+            }
         }
     }
 }
@@ -250,7 +258,12 @@ mod tests {
         let fine = "burst = 9\ncount = 9\nperiod = \"3h\"";
         check_refused("NewOrders", fine, "\"1\"", "there is no limit of that name");
         check_refused("NewOrdersPerAccount", "burst = 0\ncount = 9\nperiod = \"3h\"", "\"1\"", "burst is 0");
-        check_refused("NewOrdersPerAccount", "burst = 9\ncount = 9\nperiod = \"3 moons\"", "\"1\"", "no length of time");
+        check_refused(
+            "NewOrdersPerAccount",
+            "burst = 9\ncount = 9\nperiod = \"3 moons\"",
+            "\"1\"",
+            "no length of time",
+        );
         check_refused("NewOrdersPerAccount", fine, "", "ids is empty");
         check_refused("NewOrdersPerAccount", fine, "\"1\", \"1\"", "already");
         check_refused("CertificatesPerDomain", fine, "\"www.example.com\"", "its registered domain is example.com");

@@ -117,7 +117,9 @@ pub struct OverrideTiers {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PolicyError {
     /// There is none of that name.
-    #[error("there is no policy `{0}`; built in are: letsencrypt, letsencrypt-staging, letsencrypt-2025; or name a TOML file")]
+    #[error(
+        "there is no policy `{0}`; built in are: letsencrypt, letsencrypt-staging, letsencrypt-2025; or name a TOML file"
+    )]
     Unknown(String),
     /// The text is no TOML, or not of this shape.
     #[error("{0}")]
@@ -191,8 +193,10 @@ impl Policy {
     /// # Errors
     /// [`PolicyError::Unknown`].
     pub fn built_in(name: &str) -> Result<Self, PolicyError> {
-        let (_, text) =
-            BUILT_IN.into_iter().find(|(known, _)| *known == name).ok_or_else(|| PolicyError::Unknown(name.to_owned()))?;
+        let (_, text) = BUILT_IN
+            .into_iter()
+            .find(|(known, _)| *known == name)
+            .ok_or_else(|| PolicyError::Unknown(name.to_owned()))?;
         Self::parse(text)
     }
 
@@ -201,15 +205,18 @@ impl Policy {
     /// # Errors
     /// [`PolicyError`] with the line or the key, and the reason.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        let file: PolicyFile = toml::from_str(text).map_err(|error| PolicyError::Shape(error.to_string().trim_end().to_owned()))?;
+        let file: PolicyFile =
+            toml::from_str(text).map_err(|error| PolicyError::Shape(error.to_string().trim_end().to_owned()))?;
         let mut limits: [Option<PolicyLimit>; 8] = Default::default();
         for (name, limit) in file.limits {
             let key = format!("limits.{name}");
-            let known = LimitName::parse(&name)
-                .ok_or_else(|| value_error(&key, format_args!("there is no limit of that name; there are {}", all_limits())))?;
+            let known = LimitName::parse(&name).ok_or_else(|| {
+                value_error(&key, format_args!("there is no limit of that name; there are {}", all_limits()))
+            })?;
             limits[known.index()] = Some(limit.read(&key)?);
         }
-        let profiles = file.profiles.into_iter().map(|(name, profile)| profile.read(name)).collect::<Result<Vec<_>, _>>()?;
+        let profiles =
+            file.profiles.into_iter().map(|(name, profile)| profile.read(name)).collect::<Result<Vec<_>, _>>()?;
         if profiles.is_empty() {
             return Err(value_error("profiles", "there is none; an order needs one"));
         }
@@ -430,7 +437,8 @@ impl TiersFile {
         self.tiers.sort_unstable();
         let key = format!("override_tiers ({})", self.limit);
         let period = positive_span(&key, &self.period)?;
-        let tiers = OverrideTiers { limit: self.limit, period, tiers: self.tiers, source: self.source, read: self.read };
+        let tiers =
+            OverrideTiers { limit: self.limit, period, tiers: self.tiers, source: self.source, read: self.read };
         for &tier in &tiers.tiers {
             tiers.limit_of(tier).map_err(|error| value_error(&key, error))?;
         }
@@ -491,8 +499,13 @@ mod tests {
         let limit = LimitName::NewOrdersPerAccount;
         let days = |tier| {
             let tiers = policy.tiers_of(limit).unwrap();
-            tiers.falls_behind_after(tier, policy.limit(limit).unwrap()).map(|span| format!("{:.2}", span.seconds_f64() / 86_400.0))
+            tiers
+                .falls_behind_after(tier, policy.limit(limit).unwrap())
+                .map(|span| format!("{:.2}", span.seconds_f64() / 86_400.0))
         };
-        assert_eq!([1_000, 5_000, 10_000, 25_000].map(days), [Some("0.31".into()), Some("2.79".into()), Some("9.99".into()), None]);
+        assert_eq!(
+            [1_000, 5_000, 10_000, 25_000].map(days),
+            [Some("0.31".into()), Some("2.79".into()), Some("9.99".into()), None]
+        );
     }
 }

@@ -170,7 +170,9 @@ fn check(name: &[u8]) -> Result<(), NameError> {
     }
     if name.len() > NAME_BYTES_MAX {
         // A long Unicode name may be short enough, and a long one with a bad byte is first of all bad: both are seen below.
-        if name.is_ascii() { return Err(NameError::TooLong(name.len())) }
+        if name.is_ascii() {
+            return Err(NameError::TooLong(name.len()));
+        }
         return Err(NameError::NotCanonical);
     }
     let base = name.strip_prefix(b"*.").unwrap_or(name);
@@ -211,9 +213,10 @@ fn end_of_label(label: &[u8]) -> Result<(), NameError> {
 fn bad_byte(name: &[u8]) -> NameError {
     let Ok(text) = std::str::from_utf8(name) else { return NameError::NotUtf8 };
     let wildcard_label = text.starts_with("*.");
-    let bad = text.chars().skip(usize::from(wildcard_label)).find(|c| {
-        !(c.is_ascii_alphanumeric() || matches!(c, '-' | '.') || !c.is_ascii())
-    });
+    let bad = text
+        .chars()
+        .skip(usize::from(wildcard_label))
+        .find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '.') || !c.is_ascii()));
     match bad {
         Some('\0') => NameError::Nul,
         Some('_') => NameError::Underscore,
