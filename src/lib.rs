@@ -12,3 +12,5 @@ pub mod gcra;
 pub mod limits;
 pub mod buckets;
 pub mod rules;
+pub mod inventory;
+pub mod plan;
