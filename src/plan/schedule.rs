@@ -142,8 +142,9 @@ impl Account {
 impl Scheduler<'_> {
     /// When a job's domains let it go, and which of them is the last to.
     fn release(&self, job: u32) -> (Timestamp, Option<Lane>) {
-        let held_back = self.jobs.lanes(job).filter(|(_, checked)| *checked).filter_map(|(lane, _)| {
-            let release = self.lanes.get(&lane)?.next(self.start);
+        let held_back = self.jobs.lanes(job).filter_map(|(lane, checked)| {
+            let gate = self.lanes.get(&lane)?;
+            let release = if checked { gate.next(self.start) } else { gate.next_unasked(self.start) };
             (release > self.start).then_some((release, Some(lane)))
         });
         held_back.max().unwrap_or((self.start, None))
@@ -192,11 +193,11 @@ impl Scheduler<'_> {
             }
         };
         if let Some(gate) = &mut of.gate {
-            gate.take(at);
+            gate.take(at, true);
         }
-        for (lane, _) in self.jobs.lanes(key.job) {
+        for (lane, checked) in self.jobs.lanes(key.job) {
             if let Some(gate) = self.lanes.get_mut(&lane) {
-                gate.take(at);
+                gate.take(at, checked);
             }
         }
         if let Some(stream) = stream {
