@@ -4,6 +4,7 @@
 //! is a star, and the stars share nothing, since one label decides by which wildcard a name can be covered. `x` with `www.x`, and
 //! `*.x` with `x`, are kept together where that takes no certificate more.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 /// How the certificates of a pack are filled.
@@ -34,10 +35,7 @@ pub(super) fn pack(items: &mut Vec<Item<'_>>, capacity: usize, fill: Fill) -> Ve
     if stars.is_empty() {
         return match fill {
             Fill::Full if least == 1 => std::iter::once(0..items.len()).collect(),
-            Fill::Full => {
-                let sizes = std::iter::repeat_n(capacity, least);
-                fill_in_order(items, sizes)
-            }
+            Fill::Full => fill_in_order(items, least, capacity),
             Fill::Even(_) => fill_evenly(items, wanted, capacity),
         };
     }
@@ -86,34 +84,43 @@ fn stars(items: &[Item<'_>]) -> Vec<Star> {
     stars
 }
 
-/// Fills certificates of the given sizes in the order of the names; a pair is split only where nothing else fills the last place.
-fn fill_in_order(items: &mut Vec<Item<'_>>, sizes: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
-    let mut units = units(items);
-    units.reverse();
+/// Fills `count` certificates one after the other, in the order of the names as far as that splits no pair. A pair is split only
+/// where not all of them can stay whole; where they can, a place may stay free for it.
+fn fill_in_order(items: &mut Vec<Item<'_>>, count: usize, capacity: usize) -> Vec<Range<usize>> {
+    let (mut pairs, mut singles) = (VecDeque::new(), VecDeque::new());
+    for (place, (first, mate)) in units(items).into_iter().enumerate() {
+        match mate {
+            Some(second) => pairs.push_back((place, first, second)),
+            None => singles.push_back((place, first)),
+        }
+    }
     let mut packed = Vec::with_capacity(items.len());
-    let mut cuts = Vec::new();
-    for size in sizes {
+    let mut cuts = Vec::with_capacity(count);
+    for rest in (0..count).rev() {
         let start = packed.len();
-        while packed.len() - start < size {
-            let free = size - (packed.len() - start);
-            match units.pop() {
-                Some((first, second)) if free >= 2 || second.is_none() => {
-                    packed.extend([Some(first), second].into_iter().flatten())
+        while packed.len() - start < capacity {
+            let free = capacity - (packed.len() - start);
+            let fit_whole = |pairs: usize, singles: usize, free: usize| {
+                pairs <= free / 2 + rest * (capacity / 2) && 2 * pairs + singles <= free + rest * capacity
+            };
+            let whole = fit_whole(pairs.len(), singles.len(), free);
+            let single = singles.front().filter(|_| !whole || fit_whole(pairs.len(), singles.len() - 1, free - 1));
+            let pair = pairs.front().filter(|_| free >= 2);
+            match (pair, single) {
+                (Some((place, first, second)), single) if single.is_none_or(|(other, _)| place < other) => {
+                    packed.extend([*first, *second]);
+                    pairs.pop_front();
                 }
-                Some((first, second)) => {
-                    // One place left and a pair next: a later single name takes it, else the pair is split.
-                    match units.iter().rposition(|(_, mate)| mate.is_none()) {
-                        Some(single) => {
-                            packed.push(units.remove(single).0);
-                            units.push((first, second));
-                        }
-                        None => {
-                            packed.push(first);
-                            units.extend(second.map(|second| (second, None)));
-                        }
-                    }
+                (_, Some((_, name))) => {
+                    packed.push(*name);
+                    singles.pop_front();
                 }
-                None => break,
+                _ if whole => break,
+                _ => {
+                    let Some((place, first, second)) = pairs.pop_front() else { break };
+                    packed.push(first);
+                    singles.push_front((place, second));
+                }
             }
         }
         cuts.push(start..packed.len());
@@ -268,7 +275,13 @@ mod tests {
 
     #[test]
     fn a_pair_is_split_rather_than_a_certificate_added() {
-        check(&["a.x", "www.a.x", "b.x", "www.b.x"], 3, Fill::Full, &[3, 1]);
+        check(&["a.x", "www.a.x", "b.x", "www.b.x", "c.x", "www.c.x"], 3, Fill::Full, &[3, 3]);
+    }
+
+    #[test]
+    fn a_place_stays_free_rather_than_a_pair_split() {
+        check(&["a.x", "www.a.x", "b.x", "www.b.x"], 3, Fill::Full, &[2, 2]);
+        check(&["a.x", "b.x", "www.b.x"], 2, Fill::Full, &[1, 2]);
     }
 
     #[test]
