@@ -167,7 +167,7 @@ impl<'a> Grouper<'a> {
         let mut items: Vec<(u32, u32, Item<'_>)> = wanted
             .iter()
             .zip(index(range.start)..)
-            .map(|(of, id)| (of.group, of.urgency, Item { id, name: self.inventory.bytes(of.name) }))
+            .map(|(of, id)| (of.group, of.urgency, Item { id, rank: of.urgency, name: self.inventory.bytes(of.name) }))
             .collect();
         self.fold(domain, &mut items, grouping);
         // Stable: within a group and urgency the names stay sorted.

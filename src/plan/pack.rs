@@ -21,6 +21,8 @@ pub(super) enum Fill {
 pub(super) struct Item<'a> {
     /// What the caller knows it by.
     pub(super) id: u32,
+    /// The smaller one is placed first.
+    pub(super) rank: u32,
     pub(super) name: &'a [u8],
 }
 
@@ -42,16 +44,27 @@ pub(super) fn pack(items: &mut Vec<Item<'_>>, capacity: usize, fill: Fill) -> Ve
     let mut count = wanted.max(2);
     loop {
         let attempts = match fill {
-            Fill::Full => &[false, true][..],
-            Fill::Even(_) => &[true][..],
+            Fill::Full => &[Spread::ByRank, Spread::CoveredFirst, Spread::Even][..],
+            Fill::Even(_) => &[Spread::Even][..],
         };
-        for &even in attempts {
-            if let Some(bins) = place(items, &stars, count, capacity, even) {
+        for &spread in attempts {
+            if let Some(bins) = place(items, &stars, count, capacity, spread) {
                 return reorder(items, bins);
             }
         }
         count += 1;
     }
+}
+
+/// How names are spread over certificates where wildcards cover some of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Spread {
+    /// The first in rank into the first certificates with room.
+    ByRank,
+    /// The same, but covered names, which may not go everywhere, before all others.
+    CoveredFirst,
+    /// Each into the emptiest.
+    Even,
 }
 
 /// A wildcard and the names of the pack that it covers, by their places.
@@ -186,43 +199,40 @@ fn units<'a>(items: &[Item<'a>]) -> Vec<(Item<'a>, Option<Item<'a>>)> {
 }
 
 /// Tries to place everything into `count` certificates: first each wildcard (the ones with many covered names apart), with its own
-/// domain where there is room, then what they cover elsewhere, then the rest. `even`: into the emptiest, else into the first with room.
-fn place(items: &[Item<'_>], stars: &[Star], count: usize, capacity: usize, even: bool) -> Option<Vec<Vec<usize>>> {
+/// domain where there is room, then what they cover elsewhere and the rest.
+fn place(items: &[Item<'_>], stars: &[Star], count: usize, capacity: usize, spread: Spread) -> Option<Vec<Vec<usize>>> {
+    let even = spread == Spread::Even;
     let share = if even { items.len().div_ceil(count).max(1) } else { capacity };
     let mut bins: Vec<Vec<usize>> = vec![Vec::new(); count];
     let mut placed = vec![false; items.len()];
-    let mut is_covered = vec![false; items.len()];
-    stars.iter().flat_map(|star| &star.covered).for_each(|place| is_covered[*place] = true);
+    // For a covered name: where the wildcard is.
+    let mut apart_from: Vec<Option<usize>> = vec![None; items.len()];
     for (index, star) in stars.iter().enumerate() {
-        let bin = if even { index % count } else { index / capacity.min(stars.len().div_ceil(count).max(capacity)) };
+        let bin = if even { index % count } else { index / capacity };
+        star.covered.iter().for_each(|place| apart_from[*place] = Some(bin));
         bins.get_mut(bin).filter(|bin| bin.len() < capacity)?.push(star.wildcard);
         placed[star.wildcard] = true;
     }
-    let home = |bins: &[Vec<usize>], place: usize| bins.iter().position(|bin| bin.contains(&place));
     for star in stars {
+        let home = star.covered.first().and_then(|place| apart_from[*place]);
         let base = &items[star.wildcard].name[2..];
-        let mate =
-            items.binary_search_by(|item| item.name.cmp(base)).ok().filter(|mate| !is_covered[*mate] && !placed[*mate]);
-        if let (Some(mate), Some(home)) = (mate, home(&bins, star.wildcard))
+        let mate = items.binary_search_by(|item| item.name.cmp(base)).ok();
+        let mate = mate.filter(|mate| apart_from[*mate].is_none() && !placed[*mate]);
+        if let (Some(mate), Some(home)) = (mate, home)
             && bins[home].len() < share
         {
             bins[home].push(mate);
             placed[mate] = true;
         }
     }
-    for star in stars {
-        let home = home(&bins, star.wildcard);
-        for &place in &star.covered {
-            let bin = choose(&bins, home, capacity, even)?;
-            bins[bin].push(place);
-            placed[place] = true;
-        }
-    }
-    for place in 0..items.len() {
-        if !placed[place] {
-            let bin = choose(&bins, None, capacity, even)?;
-            bins[bin].push(place);
-        }
+    let mut rest: Vec<usize> = (0..items.len()).filter(|place| !placed[*place]).collect();
+    rest.sort_by_key(|place| match spread {
+        Spread::ByRank => (items[*place].rank, apart_from[*place].is_none()),
+        Spread::CoveredFirst | Spread::Even => (0, apart_from[*place].is_none()),
+    });
+    for place in rest {
+        let bin = choose(&bins, apart_from[place], capacity, even)?;
+        bins[bin].push(place);
     }
     bins.retain(|bin| !bin.is_empty());
     Some(bins)
@@ -254,7 +264,7 @@ mod tests {
         let mut sorted: Vec<&str> = names.to_vec();
         sorted.sort_unstable();
         let mut items: Vec<Item<'_>> =
-            sorted.iter().zip(0..).map(|(name, id)| Item { id, name: name.as_bytes() }).collect();
+            sorted.iter().zip(0..).map(|(name, id)| Item { id, rank: 0, name: name.as_bytes() }).collect();
         let cuts = pack(&mut items, capacity, fill);
         assert_eq!(cuts.iter().map(ExactSizeIterator::len).collect::<Vec<_>>(), sizes);
         let text = |item: &Item<'_>| String::from_utf8(item.name.to_vec()).unwrap();

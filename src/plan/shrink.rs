@@ -79,7 +79,7 @@ fn units<'a>(grouping: &Grouping, inventory: &'a Inventory) -> Vec<Unit<'a>> {
     let mut units: Vec<Unit<'_>> = Vec::new();
     for (place, certificate) in grouping.certificates.iter().enumerate() {
         let piece = grouping.pieces(place)[0];
-        let item = |&id: &u32| Item { id, name: inventory.bytes(inventory.wanted()[id as usize].name) };
+        let item = |&id: &u32| Item { id, rank: 0, name: inventory.bytes(inventory.wanted()[id as usize].name) };
         let items = grouping.members(piece).iter().map(item);
         match units.last_mut() {
             Some(last)
