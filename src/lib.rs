@@ -12,3 +12,8 @@ pub mod gcra;
 pub mod limits;
 pub mod buckets;
 pub mod rules;
+
+// Shell.
+pub mod clock;
+pub mod report;
+pub mod cli;

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{EndpointLimit, OverrideScope, OverrideTiers, Policy, PolicyError, PolicyLimit, RenewalTerms, all_limits, value_error};
+use super::{
+    EndpointLimit, OverrideScope, OverrideTiers, Policy, PolicyError, PolicyLimit, RenewalTerms, all_limits,
+    value_error,
+};
 use crate::limits::{Limit, LimitName, Profile, ProfileTerms};
 use crate::time::{Span, Timestamp};
 
