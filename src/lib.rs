@@ -14,3 +14,8 @@ pub mod buckets;
 pub mod rules;
 pub mod inventory;
 pub mod plan;
+
+// Shell.
+pub mod clock;
+pub mod report;
+pub mod cli;

@@ -238,7 +238,7 @@ impl fmt::Display for Span {
             pair(f, h, "h", min, "min")
         } else if min > 0 {
             pair(f, min, "min", s % 60, "s")
-        } else if s > 0 && ns % 1_000_000_000 != 0 {
+        } else if s > 0 && !ns.is_multiple_of(1_000_000_000) {
             write!(f, "{sign}{}.{:03} s", s, ns / 1_000_000 % 1_000)
         } else if s > 0 || ns == 0 {
             write!(f, "{sign}{s} s")
