@@ -7,8 +7,12 @@ pub mod completions;
 pub mod context;
 pub mod exit;
 pub mod failure;
+pub mod input;
 pub mod limits;
 pub mod man;
+pub mod output;
+pub mod plan;
+pub mod show;
 pub mod terminal;
 
 use std::ffi::OsString;
@@ -50,6 +54,9 @@ pub struct Cli {
 }
 
 const EXAMPLES: &str = "Examples:
+  certpace plan names.csv               plan an inventory: how many orders, until when, why
+  certpace plan names.csv -o plan.jsonl
+  certpace show plan.jsonl --hostname www.example.com
   certpace limits                       what the CA allows, with sources
   certpace limits NewOrdersPerAccount   one limit in detail
   certpace completions bash             completions for a shell";
@@ -93,6 +100,10 @@ pub struct GlobalArgs {
 /// What certpace does.
 #[derive(clap::Subcommand, Debug)]
 pub enum Command {
+    /// Group hostnames into certificates and schedule their orders
+    Plan(plan::Args),
+    /// Look into a plan: when is a name issued, with which others, and why not sooner
+    Show(show::Args),
     /// Print the policy in force: limits, profiles, sources, dates
     Limits(limits::Args),
     /// Print completions for a shell
@@ -104,6 +115,8 @@ pub enum Command {
 impl Command {
     fn run(&self, global: &GlobalArgs, clock: &dyn Clock) -> anyhow::Result<Exit> {
         match self {
+            Self::Plan(args) => plan::run(args, &Context::load(global, clock)?),
+            Self::Show(args) => show::run(args, &Context::load(global, clock)?),
             Self::Limits(args) => limits::run(args, &Context::load(global, clock)?),
             Self::Completions(args) => completions::run(args, Terminal::new(global)),
             Self::Man(args) => man::run(args, Terminal::new(global)),

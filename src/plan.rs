@@ -164,6 +164,8 @@ pub enum Subject {
 /// An order with its time and reason.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Order {
+    /// Its number, from 1; it stays the same when a plan is made from an older one.
+    pub number: u32,
     /// Not before.
     pub at: Timestamp,
     /// For what.
@@ -405,6 +407,7 @@ fn merge(placed: &[Placed], staggered: &Staggered) -> Vec<Order> {
     let renewals = staggered.renewals.iter();
     let mut renewals = renewals
         .map(|renewal| Order {
+            number: 0,
             at: renewal.at,
             subject: Subject::Renewal(renewal.held),
             exemption: renewal.exemption,
@@ -421,9 +424,12 @@ fn merge(placed: &[Placed], staggered: &Staggered) -> Vec<Order> {
             None => Subject::New(order.job),
             Some(place) => Subject::Renewal(staggered.unexempt[place as usize]),
         };
-        orders.push(Order { at: order.at, subject, exemption: Exemption::None, bound: order.bound });
+        orders.push(Order { number: 0, at: order.at, subject, exemption: Exemption::None, bound: order.bound });
     }
     orders.extend(renewals);
+    for (order, number) in orders.iter_mut().zip(1..) {
+        order.number = number;
+    }
     orders
 }
 

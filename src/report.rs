@@ -6,6 +6,10 @@
 
 pub mod json;
 pub mod limits;
+pub mod plan;
+pub mod plan_file;
+pub mod rejects;
+pub mod show;
 pub mod style;
 pub mod table;
 pub mod words;
