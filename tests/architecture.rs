@@ -178,13 +178,12 @@ fn uses(file: &File, tokens: &[Token], layers: &Layers, found: &mut Vec<String>)
             _ => continue,
         };
         let Some(used) = from_root.first() else { continue };
-        match layers.index(used) {
-            Some(index) if index <= own => {}
-            Some(_) => {
-                found.push(file.at(path.line, &format!("`{}` uses `{used}`, which stands below it", file.module())))
-            }
-            None => found.push(file.at(path.line, &format!("`{used}` of the crate's root is no module"))),
-        }
+        let wrong = match layers.index(used) {
+            Some(index) if index <= own => continue,
+            Some(_) => format!("`{}` uses `{used}`, which stands below it", file.module()),
+            None => format!("`{used}` of the crate's root is no module"),
+        };
+        found.push(file.at(path.line, &wrong));
     }
 }
 

@@ -45,7 +45,8 @@ impl Context {
         let suffixes = OnceLock::new();
         if let Some(path) = &global.psl {
             let list = SuffixList::parse(&read(path, "the Public Suffix List")?)
-                .with_context(|| format!("{} can't be used for --psl", path.display()))?;
+                .with_context(|| format!("{} can't be used for --psl", path.display()))
+                .hint("get one from https://publicsuffix.org/list/public_suffix_list.dat")?;
             terminal.detail(&format!("public suffix list: {}, version {}", path.display(), list.version()));
             suffixes.get_or_init(|| list);
         }

@@ -57,7 +57,12 @@ pub fn overview(report: &LimitsReport<'_>) -> String {
 pub fn detail(report: &LimitsReport<'_>) -> String {
     let mut out = String::new();
     for limit in &report.limits {
-        let _ = writeln!(out, "{}  {}", paint(NAME, limit.name.as_str()), paint(FAINT, report.policy.name));
+        let _ = writeln!(
+            out,
+            "{}  {}",
+            paint(NAME, limit.name.as_str()),
+            paint(FAINT, &format!("(policy {})", report.policy.name))
+        );
         paragraph(&mut out, PLAIN, &format!("Counts {}.", limit.counts));
         paragraph(&mut out, PLAIN, limit.asked);
         out.push('\n');
