@@ -61,7 +61,7 @@ const EXIT_CODES: &str = "Exit codes:
   4  the plan misses its deadline";
 
 /// Options that every command takes.
-#[derive(clap::Args, Clone, Debug, Default)]
+#[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Options of every command")]
 pub struct GlobalArgs {
     /// How to answer; JSON is the same data

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 #[test]
 fn commands() {
-    trycmd::TestCases::new().case("tests/cmd/*.toml").case("README.md");
+    trycmd::TestCases::new().case("tests/cmd/*.toml");
 }
 
 /// `certpace` with `arguments`, writing to `stdout`: its exit code and what it says on stderr.

@@ -111,3 +111,32 @@ fn overrides(path: &Path, policy: &Policy, suffixes: &SuffixList, terminal: Term
     terminal.detail(&format!("overrides: {}, {} in force", path.display(), overrides.iter().count()));
     Ok(overrides)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::Cli;
+    use crate::clock::FixedClock;
+
+    const CLOCK: FixedClock = FixedClock(Timestamp::from_unix_seconds(1_800_000_000));
+
+    fn load(options: &[&str]) -> Context {
+        let cli = Cli::try_parse_from(["certpace", "limits"].iter().chain(options)).unwrap();
+        Context::load(&cli.global, &CLOCK).unwrap()
+    }
+
+    #[test]
+    fn an_option_stands_in_for_the_clock() {
+        assert_eq!(load(&[]).now, CLOCK.0);
+        assert_eq!(load(&["--now", "2026-12-01"]).now, Timestamp::parse("2026-12-01").unwrap());
+    }
+
+    #[test]
+    fn the_suffix_list_is_parsed_when_asked_for() {
+        let context = load(&[]);
+        assert!(context.suffixes.get().is_none());
+        assert_eq!(context.suffixes().registered_domain(b"www.example.co.uk"), b"example.co.uk");
+    }
+}

@@ -312,3 +312,21 @@ fn terms_cells(terms: &TermsEntry) -> [(anstyle::Style, String); 3] {
     let from = if terms.from == Timestamp::default() { "ever".to_owned() } else { terms.from.day() };
     [from, exact(terms.validity), exact(terms.authorization_reuse)].map(|text| (style, text))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{Limits, Overrides, Policy};
+
+    #[test]
+    fn overviews_fit_a_terminal() {
+        for name in Policy::built_in_names() {
+            let limits = Limits { policy: Policy::built_in(name).unwrap(), overrides: Overrides::none() };
+            let text = overview(&LimitsReport::all(&limits, Timestamp::from_unix_seconds(1_800_000_000)));
+            for line in anstream::adapter::strip_str(&text).to_string().lines() {
+                assert!(line.chars().count() <= WIDTH, "{name}: {line}");
+                assert_eq!(line, line.trim_end(), "{name}");
+            }
+        }
+    }
+}
