@@ -1,7 +1,7 @@
 //! The command line: one file a command, and the only writer to stdout and stderr.
 //!
 //! A command reads its world through [`Context`], asks the core, has `report` render the answer, and ends with an [`Exit`]. To add
-//! one: a file with `Args` and `run`, and a line each in [`Command`] and [`Command::run`].
+//! one: a file with `Args` and `run`, and a line each in [`Command`] and its `run`.
 
 pub mod completions;
 pub mod context;
