@@ -1,7 +1,7 @@
 //! The command line: one file a command, and the only writer to stdout and stderr.
 //!
 //! A command reads its world through [`Context`], asks the core, has `report` render the answer, and ends with an [`Exit`]. To add
-//! one: a file with `Args` and `run`, and a line each in [`Command`] and [`Command::run`].
+//! one: a file with `Args` and `run`, and a line each in [`Command`] and its `run`.
 
 pub mod completions;
 pub mod context;
@@ -68,7 +68,7 @@ const EXIT_CODES: &str = "Exit codes:
   4  the plan misses its deadline";
 
 /// Options that every command takes.
-#[derive(clap::Args, Clone, Debug, Default)]
+#[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Options of every command")]
 pub struct GlobalArgs {
     /// How to answer; JSON is the same data

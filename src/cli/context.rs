@@ -45,7 +45,8 @@ impl Context {
         let suffixes = OnceLock::new();
         if let Some(path) = &global.psl {
             let list = SuffixList::parse(&read(path, "the Public Suffix List")?)
-                .with_context(|| format!("{} can't be used for --psl", path.display()))?;
+                .with_context(|| format!("{} can't be used for --psl", path.display()))
+                .hint("get one from https://publicsuffix.org/list/public_suffix_list.dat")?;
             terminal.detail(&format!("public suffix list: {}, version {}", path.display(), list.version()));
             suffixes.get_or_init(|| list);
         }
@@ -109,4 +110,33 @@ fn overrides(path: &Path, policy: &Policy, suffixes: &SuffixList, terminal: Term
     }
     terminal.detail(&format!("overrides: {}, {} in force", path.display(), overrides.iter().count()));
     Ok(overrides)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::Cli;
+    use crate::clock::FixedClock;
+
+    const CLOCK: FixedClock = FixedClock(Timestamp::from_unix_seconds(1_800_000_000));
+
+    fn load(options: &[&str]) -> Context {
+        let cli = Cli::try_parse_from(["certpace", "limits"].iter().chain(options)).unwrap();
+        Context::load(&cli.global, &CLOCK).unwrap()
+    }
+
+    #[test]
+    fn an_option_stands_in_for_the_clock() {
+        assert_eq!(load(&[]).now, CLOCK.0);
+        assert_eq!(load(&["--now", "2026-12-01"]).now, Timestamp::parse("2026-12-01").unwrap());
+    }
+
+    #[test]
+    fn the_suffix_list_is_parsed_when_asked_for() {
+        let context = load(&[]);
+        assert!(context.suffixes.get().is_none());
+        assert_eq!(context.suffixes().registered_domain(b"www.example.co.uk"), b"example.co.uk");
+    }
 }

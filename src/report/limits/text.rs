@@ -57,7 +57,12 @@ pub fn overview(report: &LimitsReport<'_>) -> String {
 pub fn detail(report: &LimitsReport<'_>) -> String {
     let mut out = String::new();
     for limit in &report.limits {
-        let _ = writeln!(out, "{}  {}", paint(NAME, limit.name.as_str()), paint(FAINT, report.policy.name));
+        let _ = writeln!(
+            out,
+            "{}  {}",
+            paint(NAME, limit.name.as_str()),
+            paint(FAINT, &format!("(policy {})", report.policy.name))
+        );
         paragraph(&mut out, PLAIN, &format!("Counts {}.", limit.counts));
         paragraph(&mut out, PLAIN, limit.asked);
         out.push('\n');
@@ -306,4 +311,22 @@ fn terms_cells(terms: &TermsEntry) -> [(anstyle::Style, String); 3] {
     let style = if terms.in_force { GOOD } else { PLAIN };
     let from = if terms.from == Timestamp::default() { "ever".to_owned() } else { terms.from.day() };
     [from, exact(terms.validity), exact(terms.authorization_reuse)].map(|text| (style, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{Limits, Overrides, Policy};
+
+    #[test]
+    fn overviews_fit_a_terminal() {
+        for name in Policy::built_in_names() {
+            let limits = Limits { policy: Policy::built_in(name).unwrap(), overrides: Overrides::none() };
+            let text = overview(&LimitsReport::all(&limits, Timestamp::from_unix_seconds(1_800_000_000)));
+            for line in anstream::adapter::strip_str(&text).to_string().lines() {
+                assert!(line.chars().count() <= WIDTH, "{name}: {line}");
+                assert_eq!(line, line.trim_end(), "{name}");
+            }
+        }
+    }
 }
