@@ -5,6 +5,7 @@
 
 pub mod advise;
 mod bound;
+mod choice;
 mod gate;
 mod group;
 mod jobs;
@@ -16,13 +17,14 @@ pub mod summary;
 
 use crate::gcra::Quota;
 use crate::inventory::{Challenge, Inventory, Urgency};
-use crate::limits::{LimitName, Limits};
+use crate::limits::{LimitName, Limits, Profile};
 use crate::rules::Exemption;
 use crate::time::{Span, Timestamp};
 
+use choice::Aim;
 use group::Grouping;
 use jobs::{Jobs, Lane};
-use schedule::{Aim, Bound, Placed, Terms};
+use schedule::{Bound, Placed, Terms};
 use stagger::Staggered;
 pub use summary::{Bottleneck, RenewalSummary, Summary};
 
@@ -37,6 +39,16 @@ pub enum NamesPerCertificate {
     Auto,
     /// At most this many, and as many as the profile allows.
     AtMost(usize),
+}
+
+impl NamesPerCertificate {
+    /// The most names in a certificate of `profile`; at least 1.
+    fn capacity(self, profile: &Profile) -> usize {
+        match self {
+            Self::Auto => profile.names_max,
+            Self::AtMost(names) => names.clamp(1, profile.names_max),
+        }
+    }
 }
 
 /// Which registered domains may share a certificate.
@@ -184,13 +196,32 @@ pub struct Plan<'a> {
     pub limits: &'a Limits,
     /// How it was asked for.
     pub options: Options,
-    /// How late orders and issues may be.
-    pub margin: Span,
     /// The orders, by time.
     pub orders: Vec<Order>,
     /// The reasons, in numbers.
     pub summary: Summary,
+    draft: Draft,
+}
+
+/// What does not change with the limits' numbers: certificates, and the renewals that fall due.
+#[derive(Debug)]
+struct Draft {
     grouping: Grouping,
+    margin: Span,
+    staggered: Staggered,
+}
+
+impl Draft {
+    fn new(inventory: &Inventory, limits: &Limits, options: &Options) -> Result<Self, PlanError> {
+        let grouping = grouping(inventory, limits, options)?;
+        let margin = options.margin.unwrap_or_else(|| default_margin(inventory, grouping.has_wildcard));
+        let staggered = stagger::stagger(inventory, &limits.policy.renewal, options, margin);
+        Ok(Self { grouping, margin, staggered })
+    }
+
+    fn jobs<'a>(&'a self, inventory: &'a Inventory, limits: &Limits) -> Jobs<'a> {
+        Jobs::new(inventory, &self.grouping, self.staggered.unexempt.clone(), limits)
+    }
 }
 
 /// Plans `inventory` under `limits`.
@@ -198,13 +229,13 @@ pub struct Plan<'a> {
 /// # Errors
 /// [`PlanError`] where what is asked for can't be.
 pub fn plan<'a>(inventory: &'a Inventory, limits: &'a Limits, options: Options) -> Result<Plan<'a>, PlanError> {
-    let grouping = grouping(inventory, limits, &options)?;
-    let margin = options.margin.unwrap_or_else(|| default_margin(inventory, grouping.has_wildcard));
-    let staggered = stagger::stagger(inventory, &limits.policy.renewal, &options, margin);
-    let scheduled = schedule_all(inventory, limits, &options, margin, &grouping, &staggered);
-    let orders = merge(&scheduled.placed, &staggered);
-    let summary = summary::summarize(inventory, limits, &options, &grouping, &orders, &scheduled, &staggered);
-    Ok(Plan { inventory, limits, options, margin, orders, summary, grouping })
+    let draft = Draft::new(inventory, limits, &options)?;
+    let jobs = draft.jobs(inventory, limits);
+    let scheduled = schedule_all(&draft, &jobs, &Usable::new(inventory, limits, &options));
+    drop(jobs);
+    let orders = merge(&scheduled.placed, &draft.staggered);
+    let summary = summary::summarize(inventory, limits, &options, &draft, &orders, &scheduled);
+    Ok(Plan { inventory, limits, options, orders, summary, draft })
 }
 
 /// 10 minutes; 60 where a name is validated by dns-01, since records take their time to spread.
@@ -220,6 +251,7 @@ fn default_margin(inventory: &Inventory, has_wildcard: bool) -> Span {
 }
 
 /// What is left of the limits for the plan.
+#[derive(Clone, Copy)]
 struct Usable<'a> {
     inventory: &'a Inventory,
     limits: &'a Limits,
@@ -292,8 +324,6 @@ fn grouping(inventory: &Inventory, limits: &Limits, options: &Options) -> Result
 /// The schedule of all orders that take tokens, and its bounds.
 struct Scheduled {
     placed: Vec<Placed>,
-    /// How many of them order new certificates.
-    new_count: usize,
     bound_at: Timestamp,
     bound_without_reserve_at: Option<Timestamp>,
     /// The most that an order comes after its deadline; `None`: there are no deadlines.
@@ -302,51 +332,32 @@ struct Scheduled {
     moved: bool,
 }
 
-fn schedule_all(
-    inventory: &Inventory,
-    limits: &Limits,
-    options: &Options,
-    margin: Span,
-    grouping: &Grouping,
-    staggered: &Staggered,
-) -> Scheduled {
-    let jobs = Jobs::new(inventory, grouping, staggered.unexempt.clone(), limits);
-    let usable = Usable::new(inventory, limits, options);
+fn schedule_all(draft: &Draft, jobs: &Jobs<'_>, usable: &Usable<'_>) -> Scheduled {
+    let options = usable.options;
+    let bound_at = lower_bound(draft, jobs, usable);
+    let bound_without_reserve_at = (options.reserve_rate > Share(0)).then(|| {
+        let options = Options { reserve_rate: Share(0), ..options.clone() };
+        lower_bound(draft, jobs, &Usable { options: &options, ..*usable })
+    });
     let account = |account| usable.account(account);
     let lane = |lane| usable.lane(lane);
-    let terms = Terms { start: options.start, margin, account: &account, lane: &lane };
-    let least = (options.mix == Mix::Tenant).then(|| orders_least(inventory, limits, options, grouping, staggered));
-    let bound_at = bound::bound(&jobs, &terms, least.as_deref());
-    let bound_without_reserve_at = (options.reserve_rate.parts() > 0).then(|| {
-        let options = Options { reserve_rate: Share(0), ..options.clone() };
-        let usable = Usable::new(inventory, limits, &options);
-        let account = |account| usable.account(account);
-        bound::bound(&jobs, &Terms { account: &account, ..terms }, least.as_deref())
-    });
-    let lateness = |placed: &[Placed]| {
-        let deadlines = placed.iter().filter_map(|order| {
-            let deadline = jobs.urgency(jobs.job(order.job)).deadline;
-            (deadline != Urgency::NEVER).then(|| order.at.since(deadline))
-        });
-        deadlines.max()
+    let terms = Terms { start: options.start, margin: draft.margin, account: &account, lane: &lane };
+    let attempt = |aim: Aim| {
+        let placed = schedule::schedule(jobs, &terms, aim);
+        let late = lateness(&placed, jobs);
+        (placed, late)
     };
     let finish = |placed: &[Placed]| placed.last().map_or(options.start, |last| last.at);
-    let mut placed = schedule::schedule(&jobs, &terms, Aim::Finish(bound_at));
-    let mut late = lateness(&placed);
+    let (mut placed, mut late) = attempt(Aim::Finish(bound_at));
     if late.is_some_and(|late| late > Span::ZERO) {
         // Deadlines before all else; then as early a finish as leaves them no later.
-        let attempt = |aim: Timestamp| {
-            let placed = schedule::schedule(&jobs, &terms, Aim::Deadlines(aim));
-            let late = lateness(&placed);
-            (placed, late)
-        };
-        let (strict, strict_late) = attempt(FAR);
+        let (strict, strict_late) = attempt(Aim::Deadlines(FAR));
         if strict_late < late {
             let (mut low, mut high) = (bound_at, finish(&strict).max(bound_at));
             (placed, late) = (strict, strict_late);
             for _ in 0..BISECTIONS {
                 let aim = low.plus(Span::from_nanos(high.since(low).nanos() / 2));
-                let (other, other_late) = attempt(aim);
+                let (other, other_late) = attempt(Aim::Deadlines(aim));
                 if other_late <= strict_late.max(Some(Span::ZERO)) {
                     high = aim;
                     if finish(&other) < finish(&placed) {
@@ -358,16 +369,25 @@ fn schedule_all(
             }
         }
     }
-    let urgent = inventory.urgencies.len() > 1;
-    let moved = urgent && finish(&placed) > bound_at.plus(margin);
-    Scheduled {
-        placed,
-        new_count: grouping.certificates.len(),
-        bound_at,
-        bound_without_reserve_at,
-        lateness: late,
-        moved,
-    }
+    let moved = jobs.urgencies().len() > 1 && finish(&placed) > bound_at.plus(draft.margin);
+    Scheduled { placed, bound_at, bound_without_reserve_at, lateness: late, moved }
+}
+
+fn lateness(placed: &[Placed], jobs: &Jobs<'_>) -> Option<Span> {
+    let deadlines = placed.iter().filter_map(|order| {
+        let deadline = jobs.urgency(jobs.job(order.job)).deadline;
+        (deadline != Urgency::NEVER).then(|| order.at.since(deadline))
+    });
+    deadlines.max()
+}
+
+/// A time before which no plan of these orders finishes.
+fn lower_bound(draft: &Draft, jobs: &Jobs<'_>, usable: &Usable<'_>) -> Timestamp {
+    let least = (usable.options.mix == Mix::Tenant).then(|| orders_least(draft, usable));
+    let account = |account| usable.account(account);
+    let lane = |lane| usable.lane(lane);
+    let terms = Terms { start: usable.options.start, margin: draft.margin, account: &account, lane: &lane };
+    bound::bound(jobs, &terms, least.as_deref())
 }
 
 /// A finish that every deadline comes before.
@@ -377,25 +397,16 @@ const FAR: Timestamp = Timestamp::from_unix_nanos(i64::MAX - 1);
 const BISECTIONS: usize = 12;
 
 /// The fewest orders that each account can do with, if names of a group may share certificates whatever their domain.
-fn orders_least(
-    inventory: &Inventory,
-    limits: &Limits,
-    options: &Options,
-    grouping: &Grouping,
-    staggered: &Staggered,
-) -> Vec<u64> {
+fn orders_least(draft: &Draft, usable: &Usable<'_>) -> Vec<u64> {
+    let Usable { inventory, limits, options, .. } = usable;
     let mut names = vec![0_u64; inventory.groups.len()];
-    grouping.certificates.iter().for_each(|of| names[of.group as usize] += u64::from(of.names));
+    draft.grouping.certificates.iter().for_each(|of| names[of.group as usize] += u64::from(of.names));
     let mut least = vec![0; inventory.accounts.len()];
     for (group, names) in inventory.groups.iter().zip(names) {
-        let names_max = limits.policy.profiles[group.profile as usize].names_max;
-        let capacity = match options.names_per_certificate {
-            NamesPerCertificate::Auto => names_max,
-            NamesPerCertificate::AtMost(most) => most.clamp(1, names_max),
-        };
+        let capacity = options.names_per_certificate.capacity(&limits.policy.profiles[group.profile as usize]);
         least[group.account as usize] += names.div_ceil(capacity as u64);
     }
-    for held in &staggered.unexempt {
+    for held in &draft.staggered.unexempt {
         let group = inventory.held[*held as usize].group;
         least[inventory.groups[group as usize].account as usize] += 1;
     }
@@ -434,17 +445,24 @@ fn merge(placed: &[Placed], staggered: &Staggered) -> Vec<Order> {
 }
 
 impl Plan<'_> {
+    /// How late orders and issues may be.
+    #[must_use]
+    pub const fn margin(&self) -> Span {
+        self.draft.margin
+    }
+
     /// The names of an order, sorted, with their registered domains, sorted.
     pub fn names_of<'p>(&'p self, order: &Order, names: &mut Vec<&'p str>, domains: &mut Vec<&'p str>) {
         names.clear();
         domains.clear();
         match order.subject {
             Subject::New(certificate) => {
-                for piece in self.grouping.pieces(certificate as usize) {
+                for piece in self.draft.grouping.pieces(certificate as usize) {
                     domains.push(self.inventory.domain(piece.domain));
                     let wanted = self.inventory.wanted();
                     names.extend(
-                        self.grouping
+                        self.draft
+                            .grouping
                             .members(*piece)
                             .iter()
                             .map(|member| self.inventory.text(wanted[*member as usize].name)),
@@ -467,7 +485,7 @@ impl Plan<'_> {
     #[must_use]
     pub fn group_of(&self, order: &Order) -> u32 {
         match order.subject {
-            Subject::New(certificate) => self.grouping.certificates[certificate as usize].group,
+            Subject::New(certificate) => self.draft.grouping.certificates[certificate as usize].group,
             Subject::Renewal(held) => self.inventory.held[held as usize].group,
         }
     }
@@ -476,7 +494,7 @@ impl Plan<'_> {
     #[must_use]
     pub fn deadline_of(&self, order: &Order) -> Option<Timestamp> {
         let urgency = match order.subject {
-            Subject::New(certificate) => self.grouping.certificates[certificate as usize].urgency,
+            Subject::New(certificate) => self.draft.grouping.certificates[certificate as usize].urgency,
             Subject::Renewal(held) => self.inventory.held[held as usize].urgency,
         };
         let deadline = self.inventory.urgencies[urgency as usize].deadline;

@@ -19,22 +19,25 @@ pub(super) fn bound(jobs: &Jobs<'_>, terms: &Terms<'_>, orders_least: Option<&[u
     let mut orders = vec![0_u64; accounts];
     jobs.all().iter().for_each(|job| orders[job.account as usize] += 1);
     let mut finish = start;
-    let tight: FxHashMap<Lane, Quota> = jobs.tight_lanes(terms.lane).into_iter().collect();
+    let tight = jobs.tight_lanes(terms.lane);
     let mut releases: Vec<Vec<Timestamp>> = vec![Vec::new(); accounts];
     if !tight.is_empty() {
         let mut sent: FxHashMap<(Lane, u32), u32> = FxHashMap::default();
         let mut checked: FxHashMap<Lane, u32> = FxHashMap::default();
-        for (job, of) in (0..).zip(jobs.all()) {
+        for (job, of) in (0..).zip(jobs.all()).filter(|(job, _)| jobs.is_tight(*job, &tight)) {
             let mut release = start;
-            for (lane, quota) in
-                jobs.lanes(job).filter(|(_, checked)| *checked).filter_map(|(lane, _)| Some((lane, tight.get(&lane)?)))
+            for (lane, quota) in jobs
+                .lanes(job)
+                .into_iter()
+                .filter(|(_, checked)| *checked)
+                .filter_map(|(lane, _)| Some((lane, tight.get(lane)?)))
             {
                 let of_account = sent.entry((lane, of.account)).or_default();
                 *of_account += 1;
-                release = release.max(release_of(*quota, start, *of_account));
+                release = release.max(release_of(quota, start, *of_account));
                 let of_all = checked.entry(lane).or_default();
                 *of_all += 1;
-                finish = finish.max(release_of(*quota, start, *of_all));
+                finish = finish.max(release_of(quota, start, *of_all));
             }
             if release > start {
                 releases[of.account as usize].push(release);

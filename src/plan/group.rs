@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use super::pack::{Fill, Item, pack};
-use super::{Mix, NamesPerCertificate, Options};
+use super::{Mix, Options};
 use crate::inventory::{Group, Inventory};
 use crate::limits::Policy;
 
@@ -144,10 +144,7 @@ struct Grouper<'a> {
 impl<'a> Grouper<'a> {
     fn capacity(&self, group: u32) -> usize {
         let profile = &self.policy.profiles[self.inventory.groups[group as usize].profile as usize];
-        match self.options.names_per_certificate {
-            NamesPerCertificate::Auto => profile.names_max,
-            NamesPerCertificate::AtMost(names) => names.clamp(1, profile.names_max),
-        }
+        self.options.names_per_certificate.capacity(profile)
     }
 
     /// One domain's certificates.

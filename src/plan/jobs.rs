@@ -3,10 +3,12 @@
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
+use super::gate::Gate;
 use super::group::Grouping;
 use crate::gcra::Quota;
 use crate::inventory::{Inventory, Urgency};
 use crate::limits::Limits;
+use crate::time::Span;
 
 /// A bucket of certificates: of a registered domain, or of an account and a registered domain.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -55,6 +57,33 @@ pub(super) struct Jobs<'a> {
     own_buckets: Vec<bool>,
     /// By tenant: its place among them, which has nothing to do with the alphabet.
     tenant_places: Vec<u32>,
+    ranks: Vec<u32>,
+    /// By domain: how many certificates its bucket over all accounts counts.
+    usage: Vec<u32>,
+    /// The same for accounts' own buckets; sorted.
+    own_usage: Vec<(Lane, u32)>,
+}
+
+/// The buckets which hold fewer tokens than are taken from them: only these can ever hold an order back.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TightLanes {
+    quotas: FxHashMap<Lane, Quota>,
+    /// By domain: whether any of its buckets is tight. Empty where none is.
+    domains: Vec<bool>,
+}
+
+impl TightLanes {
+    pub(super) fn is_empty(&self) -> bool {
+        self.quotas.is_empty()
+    }
+
+    pub(super) fn get(&self, lane: Lane) -> Option<Quota> {
+        self.quotas.get(&lane).copied()
+    }
+
+    pub(super) fn gates(&self, margin: Span) -> FxHashMap<Lane, Gate> {
+        self.quotas.iter().map(|(lane, quota)| (*lane, Gate::new(*quota, margin))).collect()
+    }
 }
 
 impl<'a> Jobs<'a> {
@@ -69,7 +98,29 @@ impl<'a> Jobs<'a> {
             job(terms.group, terms.urgency)
         }));
         let own_buckets = inventory.accounts.iter().map(|account| limits.own_domain_buckets(account)).collect();
-        Self { inventory, grouping, unexempt, jobs, own_buckets, tenant_places: inventory.tenant_places() }
+        let tenant_places = inventory.tenant_places();
+        let (usage, own_usage) = (vec![0; inventory.domain_count()], Vec::new());
+        let ranks = ranks(&jobs, inventory.tenants.len());
+        let mut jobs =
+            Self { inventory, grouping, unexempt, jobs, own_buckets, tenant_places, ranks, usage, own_usage };
+        jobs.count_usage();
+        jobs
+    }
+
+    fn count_usage(&mut self) {
+        let mut usage = std::mem::take(&mut self.usage);
+        let mut own: FxHashMap<Lane, u32> = FxHashMap::default();
+        let any_own = self.own_buckets.contains(&true);
+        for job in (0..).take(self.len()) {
+            self.domains(job, |domain| usage[domain as usize] += 1);
+            if any_own {
+                let lanes = self.lanes(job).into_iter().filter(|(lane, _)| lane.account().is_some());
+                lanes.for_each(|(lane, _)| *own.entry(lane).or_default() += 1);
+            }
+        }
+        self.usage = usage;
+        self.own_usage = own.into_iter().collect();
+        self.own_usage.sort_unstable();
     }
 
     pub(super) fn len(&self) -> usize {
@@ -92,6 +143,10 @@ impl<'a> Jobs<'a> {
         self.inventory.urgencies[job.urgency as usize]
     }
 
+    pub(super) fn urgencies(&self) -> &[Urgency] {
+        &self.inventory.urgencies
+    }
+
     pub(super) fn tenant_place(&self, job: &Job) -> u32 {
         self.tenant_places[job.tenant as usize]
     }
@@ -101,62 +156,69 @@ impl<'a> Jobs<'a> {
         (job as usize).checked_sub(self.grouping.certificates.len()).map(|place| self.unexempt[place])
     }
 
-    /// For each job: how many of its tenant stand before it.
-    pub(super) fn ranks(&self) -> Vec<u32> {
-        let mut counts = vec![0_u32; self.tenant_places.len()];
-        let rank = |job: &Job| {
-            let count = &mut counts[job.tenant as usize];
-            *count += 1;
-            *count - 1
-        };
-        self.jobs.iter().map(rank).collect()
+    /// How many jobs of its tenant stand before a job.
+    pub(super) fn rank(&self, job: u32) -> u32 {
+        self.ranks[job as usize]
     }
 
     /// The buckets that the job's certificate is counted in, and whether its order checks them.
-    pub(super) fn lanes(&self, job: u32) -> impl Iterator<Item = (Lane, bool)> + '_ {
+    pub(super) fn lanes(&self, job: u32) -> Vec<(Lane, bool)> {
         let account = self.jobs[job as usize].account;
         let own = self.own_buckets[account as usize];
-        self.domains(job).flat_map(move |domain| {
-            let first = if own { Lane::own(account, domain) } else { Lane::global(domain) };
-            let second = own.then_some((Lane::global(domain), false));
-            std::iter::once((first, true)).chain(second)
-        })
+        let mut lanes = Vec::with_capacity(2);
+        self.domains(job, |domain| {
+            if own {
+                lanes.push((Lane::own(account, domain), true));
+            }
+            lanes.push((Lane::global(domain), !own));
+        });
+        lanes
     }
 
-    fn domains(&self, job: u32) -> impl Iterator<Item = u32> + '_ {
-        let held = self.held(job);
-        let pieces = if held.is_none() { self.grouping.pieces(job as usize) } else { &[] };
-        let names = held.map_or(&[][..], |held| self.inventory.held_names(held as usize));
-        // The names of a certificate held are sorted by domain.
-        let of_held = names.chunk_by(|a, b| a.domain == b.domain).map(|same| same[0].domain);
-        pieces.iter().map(|piece| piece.domain).chain(of_held)
-    }
-
-    /// How often each bucket is taken from.
-    pub(super) fn usage(&self) -> (Vec<u32>, FxHashMap<Lane, u32>) {
-        let mut global = vec![0_u32; self.inventory.domain_count()];
-        let mut own: FxHashMap<Lane, u32> = FxHashMap::default();
-        for job in (0..).take(self.len()) {
-            for (lane, _) in self.lanes(job) {
-                match lane.account() {
-                    None => global[lane.domain as usize] += 1,
-                    Some(_) => *own.entry(lane).or_default() += 1,
-                }
+    #[inline]
+    fn domains(&self, job: u32, mut with: impl FnMut(u32)) {
+        match self.held(job) {
+            None => self.grouping.pieces(job as usize).iter().for_each(|piece| with(piece.domain)),
+            // The names of a certificate held are sorted by domain.
+            Some(held) => {
+                let names = self.inventory.held_names(held as usize);
+                names.chunk_by(|a, b| a.domain == b.domain).for_each(|same| with(same[0].domain));
             }
         }
-        (global, own)
     }
 
-    /// The buckets which hold fewer tokens than are taken from them: only these can ever hold an order back. Sorted.
-    pub(super) fn tight_lanes(&self, quota: &dyn Fn(Lane) -> Option<Quota>) -> Vec<(Lane, Quota)> {
-        let (global, own) = self.usage();
-        let global = (0..).zip(global).map(|(domain, count)| (Lane::global(domain), count));
-        let mut tight: Vec<(Lane, Quota)> = Vec::new();
-        let mut own: Vec<(Lane, u32)> = own.into_iter().collect();
-        own.sort_unstable();
-        for (lane, count) in global.filter(|(_, count)| *count > 0).chain(own) {
-            tight.extend(quota(lane).filter(|quota| count > quota.burst()).map(|quota| (lane, quota)));
+    /// Whether a tight bucket may hold the job back.
+    #[inline]
+    pub(super) fn is_tight(&self, job: u32, tight: &TightLanes) -> bool {
+        let mut found = false;
+        if !tight.domains.is_empty() {
+            self.domains(job, |domain| found |= tight.domains[domain as usize]);
+        }
+        found
+    }
+
+    /// The buckets which hold fewer tokens than are taken from them.
+    pub(super) fn tight_lanes(&self, quota: &dyn Fn(Lane) -> Option<Quota>) -> TightLanes {
+        let mut tight = TightLanes::default();
+        let global = (0..).zip(&self.usage).map(|(domain, count)| (Lane::global(domain), *count));
+        for (lane, count) in global.filter(|(_, count)| *count > 0).chain(self.own_usage.iter().copied()) {
+            if let Some(quota) = quota(lane).filter(|quota| count > quota.burst()) {
+                tight.quotas.insert(lane, quota);
+                tight.domains.resize(self.usage.len(), false);
+                tight.domains[lane.domain as usize] = true;
+            }
         }
         tight
     }
+}
+
+/// For each job: how many of its tenant stand before it.
+fn ranks(jobs: &[Job], tenants: usize) -> Vec<u32> {
+    let mut counts = vec![0_u32; tenants];
+    let rank = |job: &Job| {
+        let count = &mut counts[job.tenant as usize];
+        *count += 1;
+        *count - 1
+    };
+    jobs.iter().map(rank).collect()
 }

@@ -5,7 +5,7 @@ use rustc_hash::FxHashMap;
 use super::group::Grouping;
 use super::schedule::Bound;
 use super::stagger::Staggered;
-use super::{Options, Order, Scheduled, Subject, bucket_of};
+use super::{Draft, Options, Order, Scheduled, Subject, bucket_of};
 use crate::inventory::Inventory;
 use crate::limits::{LimitName, Limits, Profile};
 use crate::rules::Exemption;
@@ -124,11 +124,11 @@ pub(super) fn summarize(
     inventory: &Inventory,
     limits: &Limits,
     options: &Options,
-    grouping: &Grouping,
+    draft: &Draft,
     orders: &[Order],
     scheduled: &Scheduled,
-    staggered: &Staggered,
 ) -> Summary {
+    let Draft { grouping, staggered, .. } = draft;
     let mut waits: FxHashMap<Bound, (u64, Span)> = FxHashMap::default();
     let mut days: Vec<(u64, u64)> = Vec::new();
     for order in orders {
@@ -169,7 +169,7 @@ pub(super) fn summarize(
     let largest = grouping.certificates.iter().map(|of| u64::from(of.names)).chain(held_sizes).max();
     Summary {
         orders: orders.len() as u64,
-        certificates: scheduled.new_count as u64,
+        certificates: grouping.certificates.len() as u64,
         hostnames: new_names + renewed_names,
         registered_domains: domains(inventory, grouping, orders),
         first_at: first.map(|order| order.at),

@@ -53,7 +53,7 @@ impl<'a> PlanReport<'a> {
             start: plan.options.start,
             headroom: plan.options.headroom.to_string(),
             reserve_rate: plan.options.reserve_rate.to_string(),
-            margin: plan.margin.compact(),
+            margin: plan.margin().compact(),
             inventory: &plan.inventory.counts,
             summary: &plan.summary,
             advice,

@@ -80,7 +80,7 @@ pub fn head(plan: &Plan<'_>, suffixes: &SuffixList) -> Vec<u8> {
         start: plan.options.start,
         headroom: plan.options.headroom.to_string(),
         reserve_rate: plan.options.reserve_rate.to_string(),
-        margin: plan.margin.compact(),
+        margin: plan.margin().compact(),
         summary: &plan.summary,
     })
 }

@@ -1,0 +1,134 @@
+//! Which order goes first, of those that can go.
+//!
+//! Every order has a due time: its deadline, or the finish that is aimed at, less its *tail*, the time that its domain's bucket will
+//! still force after it. The one that is due first goes; of equals each tenant's first one, then each one's second, in an order of
+//! tenants that has nothing to do with the alphabet.
+
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
+
+use super::jobs::{Job, Jobs, Lane, TightLanes};
+use crate::inventory::Urgency;
+use crate::time::Timestamp;
+
+/// What the order of choice aims at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Aim {
+    /// The higher priority first; then deadlines, and this finish for all that have none.
+    Finish(Timestamp),
+    /// Deadlines first, whatever the priority, and this finish for all that have none.
+    Deadlines(Timestamp),
+}
+
+/// What decides between orders that can go; the smaller one goes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Key {
+    first: i64,
+    second: i64,
+    rank: u32,
+    tenant: u32,
+    pub(super) job: u32,
+}
+
+/// The order of choice among jobs.
+#[derive(Clone, Copy)]
+pub(super) struct Choice<'a> {
+    pub(super) jobs: &'a Jobs<'a>,
+    pub(super) aim: Aim,
+}
+
+impl Choice<'_> {
+    fn due_of(&self, urgency: Urgency) -> Timestamp {
+        let (Aim::Finish(finish) | Aim::Deadlines(finish)) = self.aim;
+        urgency.deadline.min(finish)
+    }
+
+    fn weight(&self, urgency: Urgency, due: Timestamp) -> (i64, i64) {
+        let priority = i64::from(urgency.priority.0).wrapping_neg();
+        match self.aim {
+            Aim::Finish(_) => (priority, due.unix_nanos()),
+            Aim::Deadlines(_) => (due.unix_nanos(), priority),
+        }
+    }
+
+    fn key(&self, job: u32, due: Timestamp) -> Key {
+        let of = self.jobs.job(job);
+        let (first, second) = self.weight(self.jobs.urgency(of), due);
+        Key { first, second, rank: self.jobs.rank(job), tenant: self.jobs.tenant_place(of), job }
+    }
+
+    /// The key of a job that no domain holds back: nothing comes after it.
+    pub(super) fn free_key(&self, job: u32) -> Key {
+        self.key(job, self.due_of(self.jobs.urgency(self.jobs.job(job))))
+    }
+
+    /// Sorts jobs that no domain holds back by [`Self::free_key`], as single numbers: there may be millions.
+    pub(super) fn sort_free(&self, free: Vec<u32>) -> Vec<u32> {
+        let urgencies = self.jobs.urgencies();
+        let weights: Vec<(i64, i64)> =
+            urgencies.iter().map(|urgency| self.weight(*urgency, self.due_of(*urgency))).collect();
+        let mut distinct = weights.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let classes: Vec<u128> =
+            weights.iter().map(|weight| distinct.partition_point(|other| other < weight) as u128).collect();
+        let number = |job: &u32| {
+            let of = self.jobs.job(*job);
+            let tie = u128::from(self.jobs.rank(*job)) << 64
+                | u128::from(self.jobs.tenant_place(of)) << 32
+                | u128::from(*job);
+            classes[of.urgency as usize] << 96 | tie
+        };
+        let mut numbers: Vec<u128> = free.par_iter().map(number).collect();
+        numbers.par_sort_unstable();
+        #[expect(clippy::cast_possible_truncation, reason = "the job's number is in the lowest bits")]
+        numbers.into_par_iter().map(|number| number as u32).collect()
+    }
+
+    /// The keys of jobs that a domain may hold back, by account and domain: each such stream in the order in which it goes out.
+    pub(super) fn streams(&self, tight: &[u32], lanes: &TightLanes) -> Vec<(u32, Vec<Key>)> {
+        let dues = self.dues(tight, lanes);
+        let mut keys: Vec<(u32, Lane, u32, Key)> = Vec::with_capacity(tight.len());
+        for &job in tight {
+            let mut checked = self.jobs.lanes(job).into_iter().filter(|(_, checked)| *checked);
+            let lane = checked.next().map_or(Lane::NONE, |(lane, _)| lane);
+            // An order of several domains waits for each of them: a stream of its own.
+            let alone = if checked.next().is_some() { job + 1 } else { 0 };
+            let due = dues.get(&job).copied().unwrap_or_else(|| self.due_of(self.jobs.urgency(self.jobs.job(job))));
+            keys.push((self.jobs.job(job).account, lane, alone, self.key(job, due)));
+        }
+        keys.par_sort_unstable();
+        let same_stream = |a: &(u32, Lane, u32, Key), b: &(u32, Lane, u32, Key)| (a.0, a.1, a.2) == (b.0, b.1, b.2);
+        keys.chunk_by(same_stream).map(|same| (same[0].0, same.iter().map(|(.., key)| *key).collect())).collect()
+    }
+
+    /// When each tight job is due: so early that those behind it in its domains can still be in time.
+    fn dues(&self, tight: &[u32], lanes: &TightLanes) -> FxHashMap<u32, Timestamp> {
+        let mut in_lane: Vec<(Lane, bool, u32, u32, u32, u32)> = Vec::with_capacity(tight.len());
+        for &job in tight {
+            let of: &Job = self.jobs.job(job);
+            let all = self.jobs.lanes(job);
+            // An order of several domains goes before those of one: it would hold all its domains up.
+            let single = all.iter().filter(|(_, checked)| *checked).count() < 2;
+            for (lane, _) in all.into_iter().filter(|(lane, _)| lanes.get(*lane).is_some()) {
+                in_lane.push((lane, single, of.urgency, self.jobs.rank(job), self.jobs.tenant_place(of), job));
+            }
+        }
+        in_lane.par_sort_unstable();
+        let mut dues: FxHashMap<u32, Timestamp> = FxHashMap::default();
+        for same in in_lane.chunk_by(|a, b| a.0 == b.0) {
+            let Some(quota) = lanes.get(same[0].0) else { continue };
+            let due_of = |job: u32| self.due_of(self.jobs.urgency(self.jobs.job(job)));
+            let (mut after, mut behind) = (Urgency::NEVER, Urgency::NEVER);
+            for (place, (.., job)) in same.iter().enumerate().rev() {
+                // What is a burst or more behind this one waits for its token: one emission interval for each place.
+                let next = same.get(place + quota.burst() as usize).map_or(Urgency::NEVER, |(.., job)| due_of(*job));
+                let forced = next.min(after);
+                after = if forced == Urgency::NEVER { forced } else { forced.minus(quota.emission()) };
+                behind = due_of(*job).min(after).min(behind);
+                dues.entry(*job).and_modify(|due| *due = behind.min(*due)).or_insert(behind);
+            }
+        }
+        dues
+    }
+}
