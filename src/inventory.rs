@@ -1,8 +1,9 @@
 //! The inventory: hostnames wanted and certificates held, read from CSV or plain lists, with every row that can't be planned.
 //!
 //! It is built for tens of millions of rows: the input stays in one buffer a file, a name is a reference into it, domains and
-//! attributes are dense numbers. Chunks are parsed side by side; the numbers are given by contents ([`mod@number`]), so that the
-//! order of rows and the number of threads can't be seen in what comes out.
+//! attributes are dense numbers. Chunks are parsed side by side. Numbers go by first appearance, since what stands together is mostly
+//! asked for together; wherever an order shows, it is that of contents ([`Inventory::domain_place`]), so that neither the order of rows
+//! nor the number of threads can be seen in what comes out.
 
 mod attributes;
 mod chunk;
@@ -157,8 +158,9 @@ pub struct Counts {
 #[derive(Debug, Default)]
 pub struct Inventory {
     text: Text,
-    /// Registered domains and address blocks, in an order that has nothing to do with the alphabet.
+    /// Registered domains and address blocks, as they first appear.
     domains: Vec<TextRef>,
+    domain_places: Vec<u32>,
     wanted: Vec<Wanted>,
     /// Where each domain's names start in `wanted`; one more at the end.
     starts: Vec<usize>,
@@ -258,6 +260,18 @@ impl Inventory {
     #[must_use]
     pub fn domain_count(&self) -> usize {
         self.domains.len()
+    }
+
+    /// A domain's place in an order that depends on the domains alone, and has nothing to do with the alphabet.
+    #[must_use]
+    pub fn domain_place(&self, domain: u32) -> u32 {
+        self.domain_places[domain as usize]
+    }
+
+    /// A registered domain's text, as bytes.
+    #[must_use]
+    pub fn domain_bytes(&self, domain: u32) -> &[u8] {
+        self.bytes(self.domains[domain as usize])
     }
 
     /// A registered domain's text.

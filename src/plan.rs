@@ -201,6 +201,8 @@ pub struct Plan<'a> {
     /// The reasons, in numbers.
     pub summary: Summary,
     draft: Draft,
+    /// The domain buckets that hold orders back, by the places that bounds have.
+    lanes: Vec<Lane>,
 }
 
 /// What does not change with the limits' numbers: certificates, and the renewals that fall due.
@@ -235,7 +237,7 @@ pub fn plan<'a>(inventory: &'a Inventory, limits: &'a Limits, options: Options) 
     drop(jobs);
     let orders = merge(&scheduled.placed, &draft.staggered);
     let summary = summary::summarize(inventory, limits, &options, &draft, &orders, &scheduled);
-    Ok(Plan { inventory, limits, options, orders, summary, draft })
+    Ok(Plan { inventory, limits, options, orders, summary, draft, lanes: scheduled.lanes })
 }
 
 /// 10 minutes; 60 where a name is validated by dns-01, since records take their time to spread.
@@ -265,11 +267,11 @@ impl<'a> Usable<'a> {
         Self { inventory, limits, options, domain_overrides }
     }
 
-    fn full_account(&self, account: u32) -> Option<Quota> {
-        self.limits.quota(LimitName::NewOrdersPerAccount, &self.inventory.accounts[account as usize])
+    fn full_account(&self, account: usize) -> Option<Quota> {
+        self.limits.quota(LimitName::NewOrdersPerAccount, &self.inventory.accounts[account])
     }
 
-    fn account(&self, account: u32) -> Option<Quota> {
+    fn account(&self, account: usize) -> Option<Quota> {
         let quota = self.full_account(account)?;
         let quota = quota.with_burst_at_most(self.options.headroom.leaves(quota.burst()));
         // `plan` has refused a reserve that leaves nothing.
@@ -310,7 +312,7 @@ fn grouping(inventory: &Inventory, limits: &Limits, options: &Options) -> Result
         let burst = |quota: Option<Quota>| quota.map_or(usize::MAX, |quota| quota.burst() as usize);
         (burst(quota) / 2).min(burst(usable))
     };
-    let account_half = |account| half(usable.full_account(account), usable.account(account));
+    let account_half = |account: u32| half(usable.full_account(account as usize), usable.account(account as usize));
     let own: Vec<bool> = inventory.accounts.iter().map(|account| limits.own_domain_buckets(account)).collect();
     let domain_half = |account: u32, domain: u32| {
         let lane_half = |lane| half(usable.full_lane(lane), usable.lane(lane));
@@ -324,6 +326,7 @@ fn grouping(inventory: &Inventory, limits: &Limits, options: &Options) -> Result
 /// The schedule of all orders that take tokens, and its bounds.
 struct Scheduled {
     placed: Vec<Placed>,
+    lanes: Vec<Lane>,
     bound_at: Timestamp,
     bound_without_reserve_at: Option<Timestamp>,
     /// The most that an order comes after its deadline; `None`: there are no deadlines.
@@ -340,10 +343,10 @@ fn schedule_all(draft: &Draft, jobs: &Jobs<'_>, usable: &Usable<'_>) -> Schedule
         lower_bound(draft, jobs, &Usable { options: &options, ..*usable })
     });
     let account = |account| usable.account(account);
-    let lane = |lane| usable.lane(lane);
-    let terms = Terms { start: options.start, margin: draft.margin, account: &account, lane: &lane };
+    let terms = Terms { start: options.start, margin: draft.margin, account: &account };
+    let tight = jobs.tight_lanes(&|lane| usable.lane(lane));
     let attempt = |aim: Aim| {
-        let placed = schedule::schedule(jobs, &terms, aim);
+        let placed = schedule::schedule(jobs, &tight, &terms, aim);
         let late = lateness(&placed, jobs);
         (placed, late)
     };
@@ -370,7 +373,8 @@ fn schedule_all(draft: &Draft, jobs: &Jobs<'_>, usable: &Usable<'_>) -> Schedule
         }
     }
     let moved = jobs.urgencies().len() > 1 && finish(&placed) > bound_at.plus(draft.margin);
-    Scheduled { placed, bound_at, bound_without_reserve_at, lateness: late, moved }
+    let lanes = tight.lanes.iter().map(|(lane, _)| *lane).collect();
+    Scheduled { placed, lanes, bound_at, bound_without_reserve_at, lateness: late, moved }
 }
 
 fn lateness(placed: &[Placed], jobs: &Jobs<'_>) -> Option<Span> {
@@ -385,9 +389,8 @@ fn lateness(placed: &[Placed], jobs: &Jobs<'_>) -> Option<Span> {
 fn lower_bound(draft: &Draft, jobs: &Jobs<'_>, usable: &Usable<'_>) -> Timestamp {
     let least = (usable.options.mix == Mix::Tenant).then(|| orders_least(draft, usable));
     let account = |account| usable.account(account);
-    let lane = |lane| usable.lane(lane);
-    let terms = Terms { start: usable.options.start, margin: draft.margin, account: &account, lane: &lane };
-    bound::bound(jobs, &terms, least.as_deref())
+    let tight = jobs.tight_lanes(&|lane| usable.lane(lane));
+    bound::bound(jobs, &tight, usable.options.start, &account, least.as_deref())
 }
 
 /// A finish that every deadline comes before.
@@ -422,7 +425,7 @@ fn merge(placed: &[Placed], staggered: &Staggered) -> Vec<Order> {
             at: renewal.at,
             subject: Subject::Renewal(renewal.held),
             exemption: renewal.exemption,
-            bound: Bound::Nothing,
+            bound: Bound::NOTHING,
         })
         .peekable();
     let new_count = u32::try_from(placed.len() - staggered.unexempt.len()).unwrap_or(u32::MAX);
@@ -451,28 +454,23 @@ impl Plan<'_> {
         self.draft.margin
     }
 
-    /// The names of an order, sorted, with their registered domains, sorted.
-    pub fn names_of<'p>(&'p self, order: &Order, names: &mut Vec<&'p str>, domains: &mut Vec<&'p str>) {
+    /// The names of an order, sorted, with their registered domains, sorted; as bytes, for there may be millions.
+    pub fn names_of<'p>(&'p self, order: &Order, names: &mut Vec<&'p [u8]>, domains: &mut Vec<&'p [u8]>) {
+        let inventory = self.inventory;
         names.clear();
         domains.clear();
         match order.subject {
             Subject::New(certificate) => {
                 for piece in self.draft.grouping.pieces(certificate as usize) {
-                    domains.push(self.inventory.domain(piece.domain));
-                    let wanted = self.inventory.wanted();
-                    names.extend(
-                        self.draft
-                            .grouping
-                            .members(*piece)
-                            .iter()
-                            .map(|member| self.inventory.text(wanted[*member as usize].name)),
-                    );
+                    domains.push(inventory.domain_bytes(piece.domain));
+                    let members = self.draft.grouping.members(*piece).iter();
+                    names.extend(members.map(|member| inventory.bytes(inventory.wanted()[*member as usize].name)));
                 }
             }
             Subject::Renewal(held) => {
-                for held in self.inventory.held_names(held as usize) {
-                    names.push(self.inventory.text(held.name));
-                    domains.push(self.inventory.domain(held.domain));
+                for held in inventory.held_names(held as usize) {
+                    names.push(inventory.bytes(held.name));
+                    domains.push(inventory.domain_bytes(held.domain));
                 }
                 domains.dedup();
             }
@@ -504,21 +502,39 @@ impl Plan<'_> {
     /// Which bucket an order waited for: limit and key.
     #[must_use]
     pub fn bound_by(&self, order: &Order) -> Option<(LimitName, String)> {
-        bucket_of(order.bound, self.inventory)
+        let bucket = bucket_of(order.bound, self.inventory.accounts.len(), &self.lanes)?;
+        Some(bucket.describe(self.inventory))
     }
 }
 
-fn bucket_of(bound: Bound, inventory: &Inventory) -> Option<(LimitName, String)> {
-    match bound {
-        Bound::Nothing => None,
-        Bound::Account(account) => Some((LimitName::NewOrdersPerAccount, inventory.accounts[account as usize].clone())),
-        Bound::Lane(lane) => Some(match lane.account() {
-            None => (LimitName::CertificatesPerDomain, inventory.domain(lane.domain).to_owned()),
-            Some(account) => {
-                let account = &inventory.accounts[account as usize];
-                (LimitName::CertificatesPerDomainPerAccount, format!("{account} {}", inventory.domain(lane.domain)))
-            }
-        }),
+/// A bucket that orders wait for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Bucket {
+    Account(u32),
+    Lane(Lane),
+}
+
+/// The bucket of a bound, given how many accounts there are and the lanes that were tight.
+fn bucket_of(bound: Bound, accounts: usize, lanes: &[Lane]) -> Option<Bucket> {
+    Some(match bound.bucket(accounts)? {
+        Ok(account) => Bucket::Account(u32::try_from(account).ok()?),
+        Err(lane) => Bucket::Lane(lanes[lane]),
+    })
+}
+
+impl Bucket {
+    /// Its limit and its key, as text.
+    fn describe(self, inventory: &Inventory) -> (LimitName, String) {
+        match self {
+            Self::Account(account) => (LimitName::NewOrdersPerAccount, inventory.accounts[account as usize].clone()),
+            Self::Lane(lane) => match lane.account() {
+                None => (LimitName::CertificatesPerDomain, inventory.domain(lane.domain).to_owned()),
+                Some(account) => {
+                    let account = &inventory.accounts[account as usize];
+                    (LimitName::CertificatesPerDomainPerAccount, format!("{account} {}", inventory.domain(lane.domain)))
+                }
+            },
+        }
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) struct ChunkRow {
 #[derive(Debug, Default)]
 pub(super) struct Locals {
     table: HashTable<u32>,
+    last: u32,
     pub(super) items: Vec<(u64, TextRef)>,
 }
 
@@ -84,7 +85,6 @@ pub(super) fn parse(chunk: Chunk, bytes: &[u8], layout: &Layout, suffixes: &Suff
         parsed: Parsed { arena: Arena { source: chunk.source, ..Arena::default() }, ..Parsed::default() },
         scratch: Vec::new(),
         key: Vec::new(),
-        last_key: None,
         // What is checked once for all is not checked in each record.
         clean: std::str::from_utf8(part).is_ok() && memchr::memchr(0, part).is_none(),
     };
@@ -113,7 +113,6 @@ struct Parser<'a> {
     parsed: Parsed,
     scratch: Vec<u8>,
     key: Vec<u8>,
-    last_key: Option<u32>,
     clean: bool,
 }
 
@@ -284,13 +283,6 @@ impl Parser<'_> {
         if self.key.len() > LEN_MAX - 90 {
             return Err(Reason::TooLong);
         }
-        // Rows that belong together mostly stand together.
-        if let Some(last) = self.last_key {
-            let (_, at) = self.parsed.attributes.items[last as usize];
-            if self.parsed.arena.bytes[at.offset()..at.offset() + at.len()] == self.key {
-                return Ok(last);
-            }
-        }
         let arena = &mut self.parsed.arena.bytes;
         let at = TextRef::new(self.chunk.arena, arena.len(), self.key.len());
         arena.extend_from_slice(&self.key);
@@ -298,7 +290,6 @@ impl Parser<'_> {
         if self.parsed.attributes.items[id as usize].1 != at {
             arena.truncate(at.offset());
         }
-        self.last_key = Some(id);
         Ok(id)
     }
 }
@@ -312,13 +303,19 @@ impl Locals {
             &bytes[at.offset()..at.offset() + at.len()]
         };
         let text = resolve(at);
+        // Names of one domain mostly stand together.
+        if let Some(last) = self.items.get(self.last as usize)
+            && resolve(last.1) == text
+        {
+            return self.last;
+        }
         let hash = stable_hash(text);
         let items = &mut self.items;
         let same = |id: &u32| {
             let (other_hash, other) = items[*id as usize];
             other_hash == hash && resolve(other) == text
         };
-        match self.table.find(hash, same) {
+        self.last = match self.table.find(hash, same) {
             Some(id) => *id,
             None => {
                 let id =
@@ -327,7 +324,8 @@ impl Locals {
                 self.table.insert_unique(hash, id, |id| items[*id as usize].0);
                 id
             }
-        }
+        };
+        self.last
     }
 
     /// Gives the memory of the look-up back; the texts stay.

@@ -85,6 +85,7 @@ pub(super) fn gather(sources: Vec<Source>, mut parsed: Vec<Parsed>, settings: &S
     let mut inventory = Inventory {
         text,
         domains: domains.items,
+        domain_places: domains.places,
         wanted,
         starts,
         accounts: attributes.accounts,

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use super::jobs::Jobs;
 use super::schedule::Bound;
-use super::{Draft, Mix, NamesPerCertificate, Options, Plan, Share, Usable, bucket_of, lower_bound, schedule_all};
+use super::{
+    Bucket, Draft, Mix, NamesPerCertificate, Options, Plan, Share, Usable, bucket_of, lower_bound, schedule_all,
+};
 use crate::limits::{Limit, LimitName, Limits};
 use crate::time::{NS_PER_S, Span, Timestamp};
 
@@ -131,7 +133,7 @@ struct Outcome {
     finish_at: Timestamp,
     lateness: Option<Span>,
     /// The buckets that late orders wait for; sorted.
-    in_the_way: Vec<Bound>,
+    in_the_way: Vec<Bucket>,
 }
 
 impl Outcome {
@@ -145,9 +147,11 @@ fn attempt(draft: &Draft, jobs: &Jobs<'_>, usable: &Usable<'_>) -> Outcome {
     let placed = &scheduled.placed;
     let last_new = placed.iter().rfind(|order| jobs.held(order.job).is_none()).or(placed.last());
     let late = placed.iter().filter(|order| order.at > jobs.urgency(jobs.job(order.job)).deadline);
-    let mut in_the_way: Vec<Bound> = late.map(|order| order.bound).filter(|bound| *bound != Bound::Nothing).collect();
-    in_the_way.sort_unstable();
-    in_the_way.dedup();
+    let mut bounds: Vec<Bound> = late.map(|order| order.bound).collect();
+    bounds.sort_unstable();
+    bounds.dedup();
+    let accounts = usable.inventory.accounts.len();
+    let in_the_way = bounds.into_iter().filter_map(|bound| bucket_of(bound, accounts, &scheduled.lanes)).collect();
     Outcome {
         finish_at: last_new.map_or(usable.options.start, |last| last.at),
         lateness: scheduled.lateness,
@@ -164,24 +168,24 @@ fn next_tier(today: &Plan<'_>, limit: LimitName, so_far: Option<u64>) -> Option<
 
 /// Asks for more of every bucket that a late order waits for, a tier at a time, until nothing is late.
 fn overrides_for_deadline(today: &Plan<'_>, jobs: &Jobs<'_>) -> Option<Step> {
-    let mut asked: BTreeMap<Bound, u64> = BTreeMap::new();
+    let mut asked: BTreeMap<Bucket, u64> = BTreeMap::new();
     let mut limits = today.limits.clone();
     loop {
         let outcome = attempt(&today.draft, jobs, &Usable::new(today.inventory, &limits, &today.options));
         if outcome.meets_deadlines() {
-            let name = |(bound, tier): (&Bound, &u64)| {
-                let (limit, key) = bucket_of(*bound, today.inventory)?;
+            let name = |(bucket, tier): (&Bucket, &u64)| {
+                let (limit, key) = bucket.describe(today.inventory);
                 name_it(today.limits, limit, key, *tier)
             };
             let change = Change::Overrides { overrides: asked.iter().filter_map(name).collect() };
             return Some(Step { change, finish_at: outcome.finish_at, meets_deadlines: true });
         }
         let mut raised = false;
-        for bound in outcome.in_the_way {
-            let Some((limit, key)) = bucket_of(bound, today.inventory) else { continue };
-            if let Some((tier, more)) = next_tier(today, limit, asked.get(&bound).copied()) {
+        for bucket in outcome.in_the_way {
+            let (limit, key) = bucket.describe(today.inventory);
+            if let Some((tier, more)) = next_tier(today, limit, asked.get(&bucket).copied()) {
                 limits.overrides.set(limit, &key, more);
-                asked.insert(bound, tier);
+                asked.insert(bucket, tier);
                 raised = true;
             }
         }
@@ -206,8 +210,8 @@ fn name_it(limits: &Limits, limit: LimitName, key: String, tier: u64) -> Option<
 /// The smallest override of the bucket that the last order waits for which at least halves what is left to wait; else the one that
 /// brings the most. The bounds say which that may be; the finish is that of a plan with it.
 fn override_for_finish(today: &Plan<'_>, jobs: &Jobs<'_>, finish: Timestamp) -> Option<Step> {
-    let last = today.orders.iter().rfind(|order| order.at == finish && order.bound != Bound::Nothing)?;
-    let (limit, key) = bucket_of(last.bound, today.inventory)?;
+    let last = today.orders.iter().rfind(|order| order.at == finish && order.bound != Bound::NOTHING)?;
+    let (limit, key) = today.bound_by(last)?;
     let with = |more: Limit| {
         let mut limits = today.limits.clone();
         limits.overrides.set(limit, &key, more);

@@ -25,8 +25,7 @@ pub(super) enum Aim {
 pub(super) struct Key {
     first: i64,
     second: i64,
-    rank: u32,
-    tenant: u32,
+    fair_place: u32,
     pub(super) job: u32,
 }
 
@@ -54,7 +53,7 @@ impl Choice<'_> {
     fn key(&self, job: u32, due: Timestamp) -> Key {
         let of = self.jobs.job(job);
         let (first, second) = self.weight(self.jobs.urgency(of), due);
-        Key { first, second, rank: self.jobs.rank(job), tenant: self.jobs.tenant_place(of), job }
+        Key { first, second, fair_place: self.jobs.fair_place(job), job }
     }
 
     /// The key of a job that no domain holds back: nothing comes after it.
@@ -62,34 +61,38 @@ impl Choice<'_> {
         self.key(job, self.due_of(self.jobs.urgency(self.jobs.job(job))))
     }
 
-    /// Sorts jobs that no domain holds back by [`Self::free_key`], as single numbers: there may be millions.
-    pub(super) fn sort_free(&self, free: Vec<u32>) -> Vec<u32> {
+    /// By account: the jobs that no domain holds back, by [`Self::free_key`]. There may be millions: nothing is compared.
+    pub(super) fn free(&self, tight: &TightLanes) -> Vec<Vec<u32>> {
         let urgencies = self.jobs.urgencies();
         let weights: Vec<(i64, i64)> =
             urgencies.iter().map(|urgency| self.weight(*urgency, self.due_of(*urgency))).collect();
         let mut distinct = weights.clone();
         distinct.sort_unstable();
         distinct.dedup();
-        let classes: Vec<u128> =
-            weights.iter().map(|weight| distinct.partition_point(|other| other < weight) as u128).collect();
-        let number = |job: &u32| {
-            let of = self.jobs.job(*job);
-            let tie = u128::from(self.jobs.rank(*job)) << 64
-                | u128::from(self.jobs.tenant_place(of)) << 32
-                | u128::from(*job);
-            classes[of.urgency as usize] << 96 | tie
+        let class = |job: &u32| {
+            let weight = weights[self.jobs.job(*job).urgency as usize];
+            distinct.partition_point(|other| *other < weight)
         };
-        let mut numbers: Vec<u128> = free.par_iter().map(number).collect();
-        numbers.par_sort_unstable();
-        #[expect(clippy::cast_possible_truncation, reason = "the job's number is in the lowest bits")]
-        numbers.into_par_iter().map(|number| number as u32).collect()
+        let mut free: Vec<Vec<u32>> = vec![Vec::new(); self.jobs.account_count()];
+        for &job in self.jobs.fair_order() {
+            if !self.jobs.is_tight(job, tight) {
+                free[self.jobs.job(job).account as usize].push(job);
+            }
+        }
+        if distinct.len() > 1 {
+            // Stable: within a class they stay fair.
+            free.par_iter_mut().for_each(|of_account| of_account.sort_by_cached_key(class));
+        }
+        free
     }
 
     /// The keys of jobs that a domain may hold back, by account and domain: each such stream in the order in which it goes out.
-    pub(super) fn streams(&self, tight: &[u32], lanes: &TightLanes) -> Vec<(u32, Vec<Key>)> {
-        let dues = self.dues(tight, lanes);
+    pub(super) fn streams(&self, lanes: &TightLanes) -> Vec<(u32, Vec<Key>)> {
+        let all = self.jobs.fair_order().par_iter().copied();
+        let tight: Vec<u32> = all.filter(|job| self.jobs.is_tight(*job, lanes)).collect();
+        let dues = self.dues(&tight, lanes);
         let mut keys: Vec<(u32, Lane, u32, Key)> = Vec::with_capacity(tight.len());
-        for &job in tight {
+        for job in tight {
             let mut checked = self.jobs.lanes(job).into_iter().filter(|(_, checked)| *checked);
             let lane = checked.next().map_or(Lane::NONE, |(lane, _)| lane);
             // An order of several domains waits for each of them: a stream of its own.
@@ -104,20 +107,20 @@ impl Choice<'_> {
 
     /// When each tight job is due: so early that those behind it in its domains can still be in time.
     fn dues(&self, tight: &[u32], lanes: &TightLanes) -> FxHashMap<u32, Timestamp> {
-        let mut in_lane: Vec<(Lane, bool, u32, u32, u32, u32)> = Vec::with_capacity(tight.len());
+        let mut in_lane: Vec<(usize, bool, u32, u32, u32)> = Vec::with_capacity(tight.len());
         for &job in tight {
             let of: &Job = self.jobs.job(job);
             let all = self.jobs.lanes(job);
             // An order of several domains goes before those of one: it would hold all its domains up.
             let single = all.iter().filter(|(_, checked)| *checked).count() < 2;
-            for (lane, _) in all.into_iter().filter(|(lane, _)| lanes.get(*lane).is_some()) {
-                in_lane.push((lane, single, of.urgency, self.jobs.rank(job), self.jobs.tenant_place(of), job));
+            for lane in all.into_iter().filter_map(|(lane, _)| lanes.place(lane)) {
+                in_lane.push((lane, single, of.urgency, self.jobs.fair_place(job), job));
             }
         }
         in_lane.par_sort_unstable();
         let mut dues: FxHashMap<u32, Timestamp> = FxHashMap::default();
         for same in in_lane.chunk_by(|a, b| a.0 == b.0) {
-            let Some(quota) = lanes.get(same[0].0) else { continue };
+            let (_, quota) = lanes.lanes[same[0].0];
             let due_of = |job: u32| self.due_of(self.jobs.urgency(self.jobs.job(job)));
             let (mut after, mut behind) = (Urgency::NEVER, Urgency::NEVER);
             for (place, (.., job)) in same.iter().enumerate().rev() {

@@ -229,7 +229,7 @@ impl<'a> Grouper<'a> {
 
     /// Puts what is left over from different domains of a tenant together, the largest first, each where it fits best.
     fn mixed(&self, apart: &Grouping) -> Grouping {
-        let mut left_over: Vec<(u32, std::cmp::Reverse<u32>, u32)> = Vec::new();
+        let mut left_over: Vec<(u32, std::cmp::Reverse<u32>, u32, u32)> = Vec::new();
         let mut mixed = apart.emptied();
         let key = |certificate: usize| (apart.pieces(certificate)[0].domain, apart.certificates[certificate].group);
         let all: Vec<usize> = (0..apart.certificates.len()).collect();
@@ -239,7 +239,8 @@ impl<'a> Grouper<'a> {
             for &certificate in unit {
                 let Certificate { group, urgency, names, .. } = apart.certificates[certificate];
                 if Some(certificate) == smallest && (names as usize) < self.capacity(group) {
-                    left_over.push((group, std::cmp::Reverse(names), index(certificate)));
+                    let place = self.inventory.domain_place(apart.pieces(certificate)[0].domain);
+                    left_over.push((group, std::cmp::Reverse(names), place, index(certificate)));
                 } else {
                     let piece = apart.pieces(certificate)[0];
                     mixed.push(group, urgency, &[(piece.domain, apart.members(piece))]);
@@ -250,7 +251,7 @@ impl<'a> Grouper<'a> {
         for of_group in left_over.chunk_by(|a, b| a.0 == b.0) {
             let group = of_group[0].0;
             for bin in best_fit(
-                of_group.iter().map(|(_, names, certificate)| (names.0 as usize, *certificate)),
+                of_group.iter().map(|(_, names, _, certificate)| (names.0 as usize, *certificate)),
                 self.capacity(group),
             ) {
                 let pieces: Vec<(u32, &[u32])> = bin

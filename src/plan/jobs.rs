@@ -3,12 +3,10 @@
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-use super::gate::Gate;
 use super::group::Grouping;
 use crate::gcra::Quota;
 use crate::inventory::{Inventory, Urgency};
 use crate::limits::Limits;
-use crate::time::Span;
 
 /// A bucket of certificates: of a registered domain, or of an account and a registered domain.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -55,9 +53,10 @@ pub(super) struct Jobs<'a> {
     jobs: Vec<Job>,
     /// By account: whether its orders check a domain bucket of its own.
     own_buckets: Vec<bool>,
-    /// By tenant: its place among them, which has nothing to do with the alphabet.
-    tenant_places: Vec<u32>,
-    ranks: Vec<u32>,
+    /// All jobs, such that each tenant's first one comes before anyone's second.
+    fair_order: Vec<u32>,
+    /// Each job's place in it.
+    fair_places: Vec<u32>,
     /// By domain: how many certificates its bucket over all accounts counts.
     usage: Vec<u32>,
     /// The same for accounts' own buckets; sorted.
@@ -67,22 +66,17 @@ pub(super) struct Jobs<'a> {
 /// The buckets which hold fewer tokens than are taken from them: only these can ever hold an order back.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TightLanes {
-    quotas: FxHashMap<Lane, Quota>,
+    /// In an order that depends on contents alone.
+    pub(super) lanes: Vec<(Lane, Quota)>,
+    places: FxHashMap<Lane, usize>,
     /// By domain: whether any of its buckets is tight. Empty where none is.
     domains: Vec<bool>,
 }
 
 impl TightLanes {
-    pub(super) fn is_empty(&self) -> bool {
-        self.quotas.is_empty()
-    }
-
-    pub(super) fn get(&self, lane: Lane) -> Option<Quota> {
-        self.quotas.get(&lane).copied()
-    }
-
-    pub(super) fn gates(&self, margin: Span) -> FxHashMap<Lane, Gate> {
-        self.quotas.iter().map(|(lane, quota)| (*lane, Gate::new(*quota, margin))).collect()
+    /// The place of a lane, if it is tight.
+    pub(super) fn place(&self, lane: Lane) -> Option<usize> {
+        self.places.get(&lane).copied()
     }
 }
 
@@ -98,13 +92,62 @@ impl<'a> Jobs<'a> {
             job(terms.group, terms.urgency)
         }));
         let own_buckets = inventory.accounts.iter().map(|account| limits.own_domain_buckets(account)).collect();
-        let tenant_places = inventory.tenant_places();
         let (usage, own_usage) = (vec![0; inventory.domain_count()], Vec::new());
-        let ranks = ranks(&jobs, inventory.tenants.len());
+        let (fair_order, fair_places) = (Vec::new(), Vec::new());
         let mut jobs =
-            Self { inventory, grouping, unexempt, jobs, own_buckets, tenant_places, ranks, usage, own_usage };
+            Self { inventory, grouping, unexempt, jobs, own_buckets, fair_order, fair_places, usage, own_usage };
         jobs.count_usage();
+        jobs.be_fair();
         jobs
+    }
+
+    /// Orders the jobs: each tenant's first one, then each one's second, and so on; tenants and domains in an order that has nothing to
+    /// do with the alphabet.
+    fn be_fair(&mut self) {
+        let tenants = self.inventory.tenant_places();
+        let key = |(job, of): (u32, &Job)| {
+            let mut place = u32::MAX;
+            self.domains(job, |domain| place = place.min(self.inventory.domain_place(domain)));
+            (u64::from(tenants[of.tenant as usize]) << 32 | u64::from(place), job)
+        };
+        let mut by_tenant: Vec<(u64, u32)> = (0..).zip(&self.jobs).map(key).collect();
+        by_tenant.par_sort_unstable();
+        for same in by_tenant.chunk_by_mut(|a, b| a.0 == b.0) {
+            if same.len() > 1 {
+                same.sort_by_cached_key(|(_, job)| self.first_name(*job));
+            }
+        }
+        let mut ranks: Vec<u32> = Vec::with_capacity(by_tenant.len());
+        for of_tenant in by_tenant.chunk_by(|a, b| a.0 >> 32 == b.0 >> 32) {
+            ranks.extend((0..).take(of_tenant.len()));
+        }
+        // A counting sort: stable, so that tenants keep their order within a rank.
+        let mut starts = vec![0_u32; ranks.iter().max().map_or(0, |most| *most as usize + 2)];
+        ranks.iter().for_each(|rank| starts[*rank as usize + 1] += 1);
+        (1..starts.len()).for_each(|rank| starts[rank] += starts[rank - 1]);
+        let (mut order, mut places) = (vec![0; by_tenant.len()], vec![0; by_tenant.len()]);
+        for ((_, job), rank) in by_tenant.into_iter().zip(ranks) {
+            let place = &mut starts[rank as usize];
+            order[*place as usize] = job;
+            places[job as usize] = *place;
+            *place += 1;
+        }
+        (self.fair_order, self.fair_places) = (order, places);
+    }
+
+    /// The first of a job's names: no two jobs have the same one.
+    fn first_name(&self, job: u32) -> &'a [u8] {
+        let name = match self.held(job) {
+            None => {
+                let pieces = self.grouping.pieces(job as usize).iter();
+                let members = pieces.flat_map(|piece| self.grouping.members(*piece));
+                members.map(|member| self.inventory.bytes(self.inventory.wanted()[*member as usize].name)).min()
+            }
+            Some(held) => {
+                self.inventory.held_names(held as usize).iter().map(|held| self.inventory.bytes(held.name)).min()
+            }
+        };
+        name.unwrap_or_default()
     }
 
     fn count_usage(&mut self) {
@@ -147,18 +190,19 @@ impl<'a> Jobs<'a> {
         &self.inventory.urgencies
     }
 
-    pub(super) fn tenant_place(&self, job: &Job) -> u32 {
-        self.tenant_places[job.tenant as usize]
+    /// All jobs, such that each tenant's first one comes before anyone's second.
+    pub(super) fn fair_order(&self) -> &[u32] {
+        &self.fair_order
+    }
+
+    /// A job's place in that order.
+    pub(super) fn fair_place(&self, job: u32) -> u32 {
+        self.fair_places[job as usize]
     }
 
     /// The certificate held that a job renews; `None`: it orders a new one, whose place is the job's.
     pub(super) fn held(&self, job: u32) -> Option<u32> {
         (job as usize).checked_sub(self.grouping.certificates.len()).map(|place| self.unexempt[place])
-    }
-
-    /// How many jobs of its tenant stand before a job.
-    pub(super) fn rank(&self, job: u32) -> u32 {
-        self.ranks[job as usize]
     }
 
     /// The buckets that the job's certificate is counted in, and whether its order checks them.
@@ -197,28 +241,16 @@ impl<'a> Jobs<'a> {
         found
     }
 
-    /// The buckets which hold fewer tokens than are taken from them.
+    /// The buckets which hold fewer tokens than are taken from them, in an order that depends on contents alone.
     pub(super) fn tight_lanes(&self, quota: &dyn Fn(Lane) -> Option<Quota>) -> TightLanes {
-        let mut tight = TightLanes::default();
         let global = (0..).zip(&self.usage).map(|(domain, count)| (Lane::global(domain), *count));
-        for (lane, count) in global.filter(|(_, count)| *count > 0).chain(self.own_usage.iter().copied()) {
-            if let Some(quota) = quota(lane).filter(|quota| count > quota.burst()) {
-                tight.quotas.insert(lane, quota);
-                tight.domains.resize(self.usage.len(), false);
-                tight.domains[lane.domain as usize] = true;
-            }
-        }
-        tight
+        let used = global.filter(|(_, count)| *count > 0).chain(self.own_usage.iter().copied());
+        let is_tight = |(lane, count)| quota(lane).filter(|quota| count > quota.burst()).map(|quota| (lane, quota));
+        let mut lanes: Vec<(Lane, Quota)> = used.filter_map(is_tight).collect();
+        lanes.sort_by_key(|(lane, _)| (self.inventory.domain_place(lane.domain), lane.account));
+        let mut domains = vec![false; if lanes.is_empty() { 0 } else { self.usage.len() }];
+        lanes.iter().for_each(|(lane, _)| domains[lane.domain as usize] = true);
+        let places = lanes.iter().enumerate().map(|(place, (lane, _))| (*lane, place)).collect();
+        TightLanes { lanes, places, domains }
     }
-}
-
-/// For each job: how many of its tenant stand before it.
-fn ranks(jobs: &[Job], tenants: usize) -> Vec<u32> {
-    let mut counts = vec![0_u32; tenants];
-    let rank = |job: &Job| {
-        let count = &mut counts[job.tenant as usize];
-        *count += 1;
-        *count - 1
-    };
-    jobs.iter().map(rank).collect()
 }

@@ -6,24 +6,36 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use rayon::prelude::*;
-use rustc_hash::FxHashMap;
-
 use super::choice::{Aim, Choice, Key};
 use super::gate::Gate;
-use super::jobs::{Jobs, Lane};
+use super::jobs::{Jobs, TightLanes};
 use crate::gcra::Quota;
 use crate::time::{Span, Timestamp};
 
 /// What an order waited for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(super) enum Bound {
+pub(super) struct Bound(u32);
+
+impl Bound {
     /// Nothing: it goes at the start.
-    Nothing,
-    /// A token of its account.
-    Account(u32),
-    /// A token of a domain.
-    Lane(Lane),
+    pub(super) const NOTHING: Self = Self(u32::MAX);
+
+    fn account(account: usize) -> Self {
+        Self(u32::try_from(account).unwrap_or(u32::MAX))
+    }
+
+    fn lane(accounts: usize, place: usize) -> Self {
+        Self::account(accounts + place)
+    }
+
+    /// The account, or the place of the tight lane.
+    pub(super) fn bucket(self, accounts: usize) -> Option<Result<usize, usize>> {
+        match self.0 as usize {
+            _ if self == Self::NOTHING => None,
+            account if account < accounts => Some(Ok(account)),
+            lane => Some(Err(lane - accounts)),
+        }
+    }
 }
 
 /// An order with its time.
@@ -39,13 +51,12 @@ pub(super) struct Placed {
 pub(super) struct Terms<'a> {
     pub(super) start: Timestamp,
     pub(super) margin: Span,
-    pub(super) account: &'a dyn Fn(u32) -> Option<Quota>,
-    pub(super) lane: &'a dyn Fn(Lane) -> Option<Quota>,
+    pub(super) account: &'a dyn Fn(usize) -> Option<Quota>,
 }
 
 /// One account's part of the schedule.
 struct Account {
-    number: u32,
+    number: usize,
     gate: Option<Gate>,
     /// Orders that no domain holds back; the last one goes next.
     free: Vec<u32>,
@@ -56,29 +67,22 @@ struct Account {
 }
 
 /// Schedules all jobs; they come back in the order of their times.
-pub(super) fn schedule(jobs: &Jobs<'_>, terms: &Terms<'_>, aim: Aim) -> Vec<Placed> {
+pub(super) fn schedule(jobs: &Jobs<'_>, tight: &TightLanes, terms: &Terms<'_>, aim: Aim) -> Vec<Placed> {
     let choice = Choice { jobs, aim };
-    let tight_lanes = jobs.tight_lanes(terms.lane);
-    let all = (0..u32::try_from(jobs.len()).unwrap_or(u32::MAX)).into_par_iter();
-    let (tight, free): (Vec<u32>, Vec<u32>) = all.partition(|job| jobs.is_tight(*job, &tight_lanes));
-    let mut by_account: Vec<Vec<u32>> = vec![Vec::new(); jobs.account_count()];
-    for job in free {
-        by_account[jobs.job(job).account as usize].push(job);
-    }
-    let account = |(number, free): (u32, Vec<u32>)| {
-        let mut free = choice.sort_free(free);
+    let account = |(number, mut free): (usize, Vec<u32>)| {
         free.reverse();
         let gate = (terms.account)(number).map(|quota| Gate::new(quota, terms.margin));
         Account { number, gate, free, ready: BinaryHeap::new(), waiting: BinaryHeap::new() }
     };
-    let mut accounts: Vec<Account> = (0..).zip(by_account).map(account).collect();
+    let mut accounts: Vec<Account> = choice.free(tight).into_iter().enumerate().map(account).collect();
     let mut streams = Vec::new();
-    for (account, mut keys) in choice.streams(&tight, &tight_lanes) {
+    for (account, mut keys) in choice.streams(tight) {
         accounts[account as usize].waiting.push(Reverse((terms.start, streams.len())));
         keys.reverse();
         streams.push(keys);
     }
-    let mut scheduler = Scheduler { choice, start: terms.start, lanes: tight_lanes.gates(terms.margin), streams };
+    let lanes = tight.lanes.iter().map(|(_, quota)| Gate::new(*quota, terms.margin)).collect();
+    let mut scheduler = Scheduler { choice, start: terms.start, tight, lanes, streams };
     let mut placed = Vec::with_capacity(jobs.len());
     let times =
         accounts.iter().enumerate().filter_map(|(account, of)| Some(Reverse((of.next_time(terms.start)?, account))));
@@ -118,19 +122,21 @@ impl Account {
 struct Scheduler<'a> {
     choice: Choice<'a>,
     start: Timestamp,
-    /// Buckets that may hold orders back.
-    lanes: FxHashMap<Lane, Gate>,
+    tight: &'a TightLanes,
+    /// Buckets that may hold orders back, by their places.
+    lanes: Vec<Gate>,
     /// By account and domain, orders that one of these may hold back; the last one goes next.
     streams: Vec<Vec<Key>>,
 }
 
 impl Scheduler<'_> {
     /// When a job's domains let it go, and which of them is the last to.
-    fn release(&self, job: u32) -> (Timestamp, Option<Lane>) {
+    fn release(&self, job: u32) -> (Timestamp, Option<usize>) {
         let checked = self.choice.jobs.lanes(job).into_iter().filter(|(_, checked)| *checked);
         let held_back = checked.filter_map(|(lane, _)| {
-            let release = self.lanes.get(&lane)?.next(self.start);
-            (release > self.start).then_some((release, Some(lane)))
+            let place = self.tight.place(lane)?;
+            let release = self.lanes[place].next(self.start);
+            (release > self.start).then_some((release, Some(place)))
         });
         held_back.max().unwrap_or((self.start, None))
     }
@@ -172,17 +178,19 @@ impl Scheduler<'_> {
         let (job, stream) = self.choose(of, at)?;
         let release = stream.map_or((self.start, None), |_| self.release(job));
         let bound = match release {
-            _ if at == self.start => Bound::Nothing,
-            (release, Some(lane)) if release > of.next_token(self.start) => Bound::Lane(lane),
-            _ => Bound::Account(of.number),
+            _ if at == self.start => Bound::NOTHING,
+            (release, Some(lane)) if release > of.next_token(self.start) => {
+                Bound::lane(self.choice.jobs.account_count(), lane)
+            }
+            _ => Bound::account(of.number),
         };
         if let Some(gate) = &mut of.gate {
             gate.take(at);
         }
         if let Some(stream) = stream {
             for (lane, _) in self.choice.jobs.lanes(job) {
-                if let Some(gate) = self.lanes.get_mut(&lane) {
-                    gate.take(at);
+                if let Some(place) = self.tight.place(lane) {
+                    self.lanes[place].take(at);
                 }
             }
             self.streams[stream].pop();

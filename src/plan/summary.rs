@@ -140,7 +140,7 @@ pub(super) fn summarize(
             Subject::New(_) => days[day].0 += 1,
             Subject::Renewal(_) => days[day].1 += 1,
         }
-        if order.bound != Bound::Nothing {
+        if order.bound != Bound::NOTHING {
             let (count, delay) = waits.entry(order.bound).or_default();
             *count += 1;
             *delay = order.at.since(options.start).max(*delay);
@@ -151,7 +151,8 @@ pub(super) fn summarize(
     waits.sort_unstable_by(|a, b| (b.0, b.1, a.2).cmp(&(a.0, a.1, b.2)));
     let bottleneck_count = waits.len() as u64;
     let bottlenecks = waits.into_iter().take(10).filter_map(|(delay, orders, bound)| {
-        let (limit, key) = bucket_of(bound, inventory)?;
+        let bucket = bucket_of(bound, inventory.accounts.len(), &scheduled.lanes)?;
+        let (limit, key) = bucket.describe(inventory);
         Some(Bottleneck { limit, key, orders, delay })
     });
     let is_new = |order: &&Order| matches!(order.subject, Subject::New(_));

@@ -156,10 +156,10 @@ fn push_rest(out: &mut Vec<u8>, plan: &Plan<'_>, order: &Order) {
     push("}\n");
 }
 
-fn push_list(out: &mut Vec<u8>, texts: &[&str]) {
+fn push_list(out: &mut Vec<u8>, texts: &[&[u8]]) {
     for (index, text) in texts.iter().enumerate() {
         out.extend_from_slice(if index == 0 { b"[\"" } else { b"\",\"" });
-        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(text);
     }
     out.extend_from_slice(if texts.is_empty() { b"[]" } else { b"\"]" });
 }
