@@ -120,10 +120,8 @@ pub struct HeldTerms {
 pub struct Wanted {
     /// Its text.
     pub name: TextRef,
-    /// A place in [`Inventory::groups`].
-    pub group: u32,
-    /// A place in [`Inventory::urgencies`].
-    pub urgency: u32,
+    /// What its row says beside the hostname: see [`Inventory::group_of`] and [`Inventory::urgency_of`].
+    pub attributes: u32,
 }
 
 /// A name on a certificate held.
@@ -162,6 +160,8 @@ pub struct Inventory {
     domains: Vec<TextRef>,
     domain_places: Vec<u32>,
     wanted: Vec<Wanted>,
+    /// By the number of the attributes: group and urgency.
+    attributes: Vec<(u32, u32)>,
     /// Where each domain's names start in `wanted`; one more at the end.
     starts: Vec<usize>,
     /// The accounts, sorted.
@@ -284,6 +284,20 @@ impl Inventory {
     #[must_use]
     pub fn wanted(&self) -> &[Wanted] {
         &self.wanted
+    }
+
+    /// The group of a name: a place in [`Self::groups`].
+    #[inline]
+    #[must_use]
+    pub fn group_of(&self, wanted: Wanted) -> u32 {
+        self.attributes[wanted.attributes as usize].0
+    }
+
+    /// How soon a name is wanted: a place in [`Self::urgencies`].
+    #[inline]
+    #[must_use]
+    pub fn urgency_of(&self, wanted: Wanted) -> u32 {
+        self.attributes[wanted.attributes as usize].1
     }
 
     /// Where a domain's names stand in [`Self::wanted`].

@@ -9,160 +9,29 @@ mod choice;
 mod gate;
 mod group;
 mod jobs;
+mod lookup;
+pub mod options;
 mod pack;
 mod schedule;
 mod shrink;
 mod stagger;
 pub mod summary;
+mod usable;
 
 use crate::gcra::Quota;
 use crate::inventory::{Challenge, Inventory, Urgency};
-use crate::limits::{LimitName, Limits, Profile};
+use crate::limits::{LimitName, Limits};
 use crate::rules::Exemption;
 use crate::time::{Span, Timestamp};
 
 use choice::Aim;
 use group::Grouping;
 use jobs::{Jobs, Lane};
+pub use options::{Mix, NamesPerCertificate, Options, PlanError, Share};
 use schedule::{Bound, Placed, Terms};
 use stagger::Staggered;
 pub use summary::{Bottleneck, RenewalSummary, Summary};
-
-/// Parts per million of a whole.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub struct Share(u32);
-
-/// How many names go into a certificate.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NamesPerCertificate {
-    /// As many as the profile allows, fewer where tokens are to spare.
-    Auto,
-    /// At most this many, and as many as the profile allows.
-    AtMost(usize),
-}
-
-impl NamesPerCertificate {
-    /// The most names in a certificate of `profile`; at least 1.
-    fn capacity(self, profile: &Profile) -> usize {
-        match self {
-            Self::Auto => profile.names_max,
-            Self::AtMost(names) => names.clamp(1, profile.names_max),
-        }
-    }
-}
-
-/// Which registered domains may share a certificate.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mix {
-    /// One registered domain a certificate.
-    None,
-    /// Those of one tenant.
-    Tenant,
-}
-
-/// What a plan is to be like.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Options {
-    /// The first instant at which an order may go out.
-    pub start: Timestamp,
-    /// How late orders and issues may be; `None`: 10 minutes, or 60 where a name is validated by dns-01.
-    pub margin: Option<Span>,
-    /// The share of the burst of order and domain buckets that is left for what nobody planned.
-    pub headroom: Share,
-    /// The share of the order bucket's refill that is left as well.
-    pub reserve_rate: Share,
-    /// How many names go into a certificate.
-    pub names_per_certificate: NamesPerCertificate,
-    /// The most certificates that names are split into for the sake of size.
-    pub certificates_max: usize,
-    /// Which registered domains may share a certificate.
-    pub mix: Mix,
-    /// Whether names covered by a wildcard of the same owner are left out.
-    pub fold_wildcards: bool,
-    /// Whether renewals use ARI.
-    pub ari: bool,
-    /// Renewals that fall due within it are planned.
-    pub horizon: Span,
-    /// How far back from their usual time renewals without ARI are spread.
-    pub spread: Span,
-}
-
-impl Options {
-    /// What `certpace plan` does without any option.
-    #[must_use]
-    pub fn starting(start: Timestamp) -> Self {
-        Self {
-            start,
-            margin: None,
-            headroom: Share(100_000),
-            reserve_rate: Share(0),
-            names_per_certificate: NamesPerCertificate::Auto,
-            certificates_max: usize::MAX,
-            mix: Mix::None,
-            fold_wildcards: false,
-            ari: true,
-            horizon: Span::from_days(30),
-            spread: Span::from_days(3),
-        }
-    }
-}
-
-impl Share {
-    /// `parts` of a million; more than a million counts as the whole.
-    #[must_use]
-    pub fn parts_per_million(parts: u32) -> Self {
-        Self(parts.min(1_000_000))
-    }
-
-    /// Reads `10%`, `2.5 %` or `10`.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let number = text.strip_suffix('%').unwrap_or(text).trim_end();
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if whole.is_empty() || fraction.len() > 4 || !number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
-            return None;
-        }
-        let parts = whole.parse::<u32>().ok()?.checked_mul(10_000)? + format!("{fraction:0<4}").parse::<u32>().ok()?;
-        (parts <= 1_000_000).then_some(Self(parts))
-    }
-
-    /// How many of a million.
-    #[must_use]
-    pub const fn parts(self) -> u32 {
-        self.0
-    }
-
-    /// What is left of a burst without this share: the share is rounded up to whole tokens, but never takes the last one.
-    fn leaves(self, burst: u32) -> u32 {
-        let kept = (u64::from(burst) * u64::from(self.0)).div_ceil(1_000_000);
-        burst.saturating_sub(u32::try_from(kept).unwrap_or(burst)).max(1)
-    }
-}
-
-impl std::fmt::Display for Share {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (whole, fraction) = (self.0 / 10_000, self.0 % 10_000);
-        let digits = format!("{fraction:04}");
-        let digits = digits.trim_end_matches('0');
-        if digits.is_empty() { write!(f, "{whole}%") } else { write!(f, "{whole}.{digits}%") }
-    }
-}
-
-/// Why there can be no plan.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum PlanError {
-    /// Even full certificates are more than allowed.
-    #[error("the names need {needed} certificates, and --max-certificates allows {allowed}")]
-    TooManyCertificates {
-        /// With as many names as fit into each.
-        needed: usize,
-        /// What was asked for.
-        allowed: usize,
-    },
-    /// A reserve of everything.
-    #[error("a reserve rate of {0} leaves nothing")]
-    Reserve(Share),
-}
+use usable::Usable;
 
 /// What an order asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -252,49 +121,6 @@ fn default_margin(inventory: &Inventory, has_wildcard: bool) -> Span {
     Span::from_seconds(if dns { 3_600 } else { 600 })
 }
 
-/// What is left of the limits for the plan.
-#[derive(Clone, Copy)]
-struct Usable<'a> {
-    inventory: &'a Inventory,
-    limits: &'a Limits,
-    options: &'a Options,
-    domain_overrides: bool,
-}
-
-impl<'a> Usable<'a> {
-    fn new(inventory: &'a Inventory, limits: &'a Limits, options: &'a Options) -> Self {
-        let domain_overrides = limits.overrides.has_any(LimitName::CertificatesPerDomain);
-        Self { inventory, limits, options, domain_overrides }
-    }
-
-    fn full_account(&self, account: usize) -> Option<Quota> {
-        self.limits.quota(LimitName::NewOrdersPerAccount, &self.inventory.accounts[account])
-    }
-
-    fn account(&self, account: usize) -> Option<Quota> {
-        let quota = self.full_account(account)?;
-        let quota = quota.with_burst_at_most(self.options.headroom.leaves(quota.burst()));
-        // `plan` has refused a reserve that leaves nothing.
-        quota.slowed(self.options.reserve_rate.parts()).ok().or(Some(quota))
-    }
-
-    fn full_lane(&self, lane: Lane) -> Option<Quota> {
-        match lane.account() {
-            Some(account) => self
-                .limits
-                .quota(LimitName::CertificatesPerDomainPerAccount, &self.inventory.accounts[account as usize]),
-            None if self.domain_overrides => {
-                self.limits.quota(LimitName::CertificatesPerDomain, self.inventory.domain(lane.domain))
-            }
-            None => self.limits.policy.limit(LimitName::CertificatesPerDomain).map(|limit| limit.quota),
-        }
-    }
-
-    fn lane(&self, lane: Lane) -> Option<Quota> {
-        self.full_lane(lane).map(|quota| quota.with_burst_at_most(self.options.headroom.leaves(quota.burst())))
-    }
-}
-
 fn grouping(inventory: &Inventory, limits: &Limits, options: &Options) -> Result<Grouping, PlanError> {
     if options.reserve_rate.parts() >= 1_000_000 {
         return Err(PlanError::Reserve(options.reserve_rate));
@@ -338,9 +164,9 @@ struct Scheduled {
 fn schedule_all(draft: &Draft, jobs: &Jobs<'_>, usable: &Usable<'_>) -> Scheduled {
     let options = usable.options;
     let bound_at = lower_bound(draft, jobs, usable);
-    let bound_without_reserve_at = (options.reserve_rate > Share(0)).then(|| {
-        let options = Options { reserve_rate: Share(0), ..options.clone() };
-        lower_bound(draft, jobs, &Usable { options: &options, ..*usable })
+    let bound_without_reserve_at = (options.reserve_rate > Share::default()).then(|| {
+        let options = Options { reserve_rate: Share::default(), ..options.clone() };
+        lower_bound(draft, jobs, &Usable::new(usable.inventory, usable.limits, &options))
     });
     let account = |account| usable.account(account);
     let terms = Terms { start: options.start, margin: draft.margin, account: &account };
@@ -378,6 +204,9 @@ fn schedule_all(draft: &Draft, jobs: &Jobs<'_>, usable: &Usable<'_>) -> Schedule
 }
 
 fn lateness(placed: &[Placed], jobs: &Jobs<'_>) -> Option<Span> {
+    if jobs.urgencies().iter().all(|urgency| urgency.deadline == Urgency::NEVER) {
+        return None;
+    }
     let deadlines = placed.iter().filter_map(|order| {
         let deadline = jobs.urgency(jobs.job(order.job)).deadline;
         (deadline != Urgency::NEVER).then(|| order.at.since(deadline))
@@ -447,66 +276,6 @@ fn merge(placed: &[Placed], staggered: &Staggered) -> Vec<Order> {
     orders
 }
 
-impl Plan<'_> {
-    /// How late orders and issues may be.
-    #[must_use]
-    pub const fn margin(&self) -> Span {
-        self.draft.margin
-    }
-
-    /// The names of an order, sorted, with their registered domains, sorted; as bytes, for there may be millions.
-    pub fn names_of<'p>(&'p self, order: &Order, names: &mut Vec<&'p [u8]>, domains: &mut Vec<&'p [u8]>) {
-        let inventory = self.inventory;
-        names.clear();
-        domains.clear();
-        match order.subject {
-            Subject::New(certificate) => {
-                for piece in self.draft.grouping.pieces(certificate as usize) {
-                    domains.push(inventory.domain_bytes(piece.domain));
-                    let members = self.draft.grouping.members(*piece).iter();
-                    names.extend(members.map(|member| inventory.bytes(inventory.wanted()[*member as usize].name)));
-                }
-            }
-            Subject::Renewal(held) => {
-                for held in inventory.held_names(held as usize) {
-                    names.push(inventory.bytes(held.name));
-                    domains.push(inventory.domain_bytes(held.domain));
-                }
-                domains.dedup();
-            }
-        }
-        names.sort_unstable();
-        domains.sort_unstable();
-    }
-
-    /// The group of an order: a place in [`Inventory::groups`].
-    #[must_use]
-    pub fn group_of(&self, order: &Order) -> u32 {
-        match order.subject {
-            Subject::New(certificate) => self.draft.grouping.certificates[certificate as usize].group,
-            Subject::Renewal(held) => self.inventory.held[held as usize].group,
-        }
-    }
-
-    /// The deadline of an order's most urgent name.
-    #[must_use]
-    pub fn deadline_of(&self, order: &Order) -> Option<Timestamp> {
-        let urgency = match order.subject {
-            Subject::New(certificate) => self.draft.grouping.certificates[certificate as usize].urgency,
-            Subject::Renewal(held) => self.inventory.held[held as usize].urgency,
-        };
-        let deadline = self.inventory.urgencies[urgency as usize].deadline;
-        (deadline != Urgency::NEVER).then_some(deadline)
-    }
-
-    /// Which bucket an order waited for: limit and key.
-    #[must_use]
-    pub fn bound_by(&self, order: &Order) -> Option<(LimitName, String)> {
-        let bucket = bucket_of(order.bound, self.inventory.accounts.len(), &self.lanes)?;
-        Some(bucket.describe(self.inventory))
-    }
-}
-
 /// A bucket that orders wait for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Bucket {
@@ -535,29 +304,5 @@ impl Bucket {
                 }
             },
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shares_are_read_and_shown() {
-        for (text, shown) in [("10%", "10%"), ("0", "0%"), ("2.5 %", "2.5%"), ("100%", "100%")] {
-            assert_eq!(Share::parse(text).unwrap().to_string(), shown);
-        }
-        for text in ["", "%", "101%", "-1", "1e2", "1.23456", "ten"] {
-            assert_eq!(Share::parse(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn headroom_is_whole_tokens_and_never_the_last() {
-        let leaves = |percent: u32, burst| Share::parts_per_million(percent * 10_000).leaves(burst);
-        assert_eq!(
-            [leaves(10, 300), leaves(10, 50), leaves(10, 5), leaves(10, 1), leaves(100, 50), leaves(0, 7)],
-            [270, 45, 4, 1, 1, 7]
-        );
     }
 }

@@ -11,7 +11,7 @@ use crate::name::{Canonical, NameError, address, canonical};
 use crate::psl::SuffixList;
 
 /// Bytes of a chunk, more or less: large enough to forget the seams, small enough for the cache of what it interns.
-const CHUNK_BYTES: usize = 32 << 20;
+const CHUNK_BYTES: usize = 8 << 20;
 
 /// A part of a source which starts and ends between records.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +90,7 @@ pub(super) fn parse(chunk: Chunk, bytes: &[u8], layout: &Layout, suffixes: &Suff
     };
     let quoted = !layout.list && memchr::memchr(b'"', part).is_some();
     parser.parsed.rows.reserve(part.len() / 32);
+    parser.parsed.domains.reserve(part.len() / 64);
     let mut at = chunk.start;
     while at < chunk.end {
         let (line, next) = line_at(bytes, at);
@@ -295,6 +296,12 @@ impl Parser<'_> {
 }
 
 impl Locals {
+    /// Makes room for some: a table that grows is filled again and again.
+    fn reserve(&mut self, some: usize) {
+        self.table.reserve(some, |_| 0);
+        self.items.reserve(some);
+    }
+
     /// The number of the text at `at`, which stands in the chunk's source or arena.
     #[inline]
     fn intern(&mut self, chunk: Chunk, source: &[u8], arena: &[u8], at: TextRef) -> u32 {

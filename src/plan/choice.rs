@@ -62,7 +62,7 @@ impl Choice<'_> {
     }
 
     /// By account: the jobs that no domain holds back, by [`Self::free_key`]. There may be millions: nothing is compared.
-    pub(super) fn free(&self, tight: &TightLanes) -> Vec<Vec<u32>> {
+    pub(super) fn free(&self, is_tight: &[bool]) -> Vec<Vec<u32>> {
         let urgencies = self.jobs.urgencies();
         let weights: Vec<(i64, i64)> =
             urgencies.iter().map(|urgency| self.weight(*urgency, self.due_of(*urgency))).collect();
@@ -75,8 +75,9 @@ impl Choice<'_> {
         };
         let mut free: Vec<Vec<u32>> = vec![Vec::new(); self.jobs.account_count()];
         for &job in self.jobs.fair_order() {
-            if !self.jobs.is_tight(job, tight) {
-                free[self.jobs.job(job).account as usize].push(job);
+            if !is_tight[job as usize] {
+                let account = if free.len() == 1 { 0 } else { self.jobs.job(job).account };
+                free[account as usize].push(job);
             }
         }
         if distinct.len() > 1 {
@@ -87,9 +88,9 @@ impl Choice<'_> {
     }
 
     /// The keys of jobs that a domain may hold back, by account and domain: each such stream in the order in which it goes out.
-    pub(super) fn streams(&self, lanes: &TightLanes) -> Vec<(u32, Vec<Key>)> {
+    pub(super) fn streams(&self, lanes: &TightLanes, is_tight: &[bool]) -> Vec<(u32, Vec<Key>)> {
         let all = self.jobs.fair_order().par_iter().copied();
-        let tight: Vec<u32> = all.filter(|job| self.jobs.is_tight(*job, lanes)).collect();
+        let tight: Vec<u32> = all.filter(|job| is_tight[*job as usize]).collect();
         let dues = self.dues(&tight, lanes);
         let mut keys: Vec<(u32, Lane, u32, Key)> = Vec::with_capacity(tight.len());
         for job in tight {

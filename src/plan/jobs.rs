@@ -231,6 +231,14 @@ impl<'a> Jobs<'a> {
         }
     }
 
+    /// By job: whether a tight bucket may hold it back.
+    pub(super) fn tight_jobs(&self, tight: &TightLanes) -> Vec<bool> {
+        (0..u32::try_from(self.len()).unwrap_or(u32::MAX))
+            .into_par_iter()
+            .map(|job| self.is_tight(job, tight))
+            .collect()
+    }
+
     /// Whether a tight bucket may hold the job back.
     #[inline]
     pub(super) fn is_tight(&self, job: u32, tight: &TightLanes) -> bool {

@@ -69,14 +69,15 @@ struct Account {
 /// Schedules all jobs; they come back in the order of their times.
 pub(super) fn schedule(jobs: &Jobs<'_>, tight: &TightLanes, terms: &Terms<'_>, aim: Aim) -> Vec<Placed> {
     let choice = Choice { jobs, aim };
+    let is_tight = jobs.tight_jobs(tight);
     let account = |(number, mut free): (usize, Vec<u32>)| {
         free.reverse();
         let gate = (terms.account)(number).map(|quota| Gate::new(quota, terms.margin));
         Account { number, gate, free, ready: BinaryHeap::new(), waiting: BinaryHeap::new() }
     };
-    let mut accounts: Vec<Account> = choice.free(tight).into_iter().enumerate().map(account).collect();
+    let mut accounts: Vec<Account> = choice.free(&is_tight).into_iter().enumerate().map(account).collect();
     let mut streams = Vec::new();
-    for (account, mut keys) in choice.streams(tight) {
+    for (account, mut keys) in choice.streams(tight, &is_tight) {
         accounts[account as usize].waiting.push(Reverse((terms.start, streams.len())));
         keys.reverse();
         streams.push(keys);

@@ -194,14 +194,11 @@ pub(super) fn summarize(
 
 fn domains(inventory: &Inventory, grouping: &Grouping, orders: &[Order]) -> u64 {
     let mut seen = vec![false; inventory.domain_count()];
+    // Every new certificate has an order.
+    grouping.all_pieces().iter().for_each(|piece| seen[piece.domain as usize] = true);
     for order in orders {
-        match order.subject {
-            Subject::New(certificate) => {
-                grouping.pieces(certificate as usize).iter().for_each(|piece| seen[piece.domain as usize] = true);
-            }
-            Subject::Renewal(held) => {
-                inventory.held_names(held as usize).iter().for_each(|name| seen[name.domain as usize] = true)
-            }
+        if let Subject::Renewal(held) = order.subject {
+            inventory.held_names(held as usize).iter().for_each(|name| seen[name.domain as usize] = true);
         }
     }
     seen.into_iter().filter(|seen| *seen).count() as u64

@@ -96,6 +96,9 @@ fn json(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_else(|error| unreachable!("a string is JSON: {error}"))
 }
 
+/// Orders that are warmed up together.
+const WARM: usize = 128;
+
 /// The lines of the orders in `range`. Lines of different ranges can be made side by side.
 #[must_use]
 pub fn orders(plan: &Plan<'_>, range: Range<usize>) -> Vec<u8> {
@@ -104,7 +107,10 @@ pub fn orders(plan: &Plan<'_>, range: Range<usize>) -> Vec<u8> {
     let accounts: Vec<String> = plan.inventory.accounts.iter().map(|account| json(account)).collect();
     let profiles: Vec<String> = plan.limits.policy.profiles.iter().map(|profile| json(&profile.name)).collect();
     let mut times = Times::default();
-    for order in &plan.orders[range] {
+    for (index, order) in plan.orders[range.clone()].iter().enumerate() {
+        if index % WARM == 0 {
+            plan.warm(&plan.orders[range.start + index..range.end.min(range.start + index + WARM)]);
+        }
         plan.names_of(order, &mut names, &mut domains);
         let group = &plan.inventory.groups[plan.group_of(order) as usize];
         let mut push = |text: &str| out.extend_from_slice(text.as_bytes());
