@@ -84,9 +84,13 @@ struct Draft {
 
 impl Draft {
     fn new(inventory: &Inventory, limits: &Limits, options: &Options) -> Result<Self, PlanError> {
-        let grouping = grouping(inventory, limits, options)?;
-        let margin = options.margin.unwrap_or_else(|| default_margin(inventory, grouping.has_wildcard));
+        let full = full_grouping(inventory, limits, options)?;
+        let margin = options.margin.unwrap_or_else(|| default_margin(inventory, full.has_wildcard));
         let staggered = stagger::stagger(inventory, &limits.policy.renewal, options, margin);
+        let grouping = match options.names_per_certificate {
+            NamesPerCertificate::Auto => shrunk(full, inventory, limits, options, &staggered),
+            NamesPerCertificate::AtMost(_) => full,
+        };
         Ok(Self { grouping, margin, staggered })
     }
 
@@ -121,7 +125,7 @@ fn default_margin(inventory: &Inventory, has_wildcard: bool) -> Span {
     Span::from_seconds(if dns { 3_600 } else { 600 })
 }
 
-fn grouping(inventory: &Inventory, limits: &Limits, options: &Options) -> Result<Grouping, PlanError> {
+fn full_grouping(inventory: &Inventory, limits: &Limits, options: &Options) -> Result<Grouping, PlanError> {
     if options.reserve_rate.parts() >= 1_000_000 {
         return Err(PlanError::Reserve(options.reserve_rate));
     }
@@ -130,9 +134,16 @@ fn grouping(inventory: &Inventory, limits: &Limits, options: &Options) -> Result
     if needed > allowed {
         return Err(PlanError::TooManyCertificates { needed, allowed });
     }
-    if options.names_per_certificate != NamesPerCertificate::Auto {
-        return Ok(full);
-    }
+    Ok(full)
+}
+
+fn shrunk(
+    full: Grouping,
+    inventory: &Inventory,
+    limits: &Limits,
+    options: &Options,
+    staggered: &Staggered,
+) -> Grouping {
     let usable = Usable::new(inventory, limits, options);
     let half = |quota: Option<Quota>, usable: Option<Quota>| {
         let burst = |quota: Option<Quota>| quota.map_or(usize::MAX, |quota| quota.burst() as usize);
@@ -145,8 +156,9 @@ fn grouping(inventory: &Inventory, limits: &Limits, options: &Options) -> Result
         let global = lane_half(Lane::global(domain));
         if own[account as usize] { global.min(lane_half(Lane::own(account, domain))) } else { global }
     };
-    let spare = shrink::Spare { account_half: &account_half, domain_half: &domain_half, certificates_max: allowed };
-    Ok(shrink::shrink(full, inventory, &spare))
+    let (renewals, certificates_max) = (&staggered.unexempt[..], options.certificates_max);
+    let spare = shrink::Spare { account_half: &account_half, domain_half: &domain_half, renewals, certificates_max };
+    shrink::shrink(full, inventory, &spare)
 }
 
 /// The schedule of all orders that take tokens, and its bounds.

@@ -189,7 +189,7 @@ impl<'a> Grouper<'a> {
             .zip(index(range.start)..)
             .map(|(of, id)| {
                 let (group, urgency) = (self.inventory.group_of(*of), self.inventory.urgency_of(*of));
-                (group, urgency, Item { id, name: self.inventory.bytes(of.name) })
+                (group, urgency, Item { id, rank: urgency, name: self.inventory.bytes(of.name) })
             })
             .collect();
         self.fold(domain, &mut items, grouping);

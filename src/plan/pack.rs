@@ -4,6 +4,7 @@
 //! is a star, and the stars share nothing, since one label decides by which wildcard a name can be covered. `x` with `www.x`, and
 //! `*.x` with `x`, are kept together where that takes no certificate more.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 /// How the certificates of a pack are filled.
@@ -20,6 +21,8 @@ pub(super) enum Fill {
 pub(super) struct Item<'a> {
     /// What the caller knows it by.
     pub(super) id: u32,
+    /// The smaller one is placed first.
+    pub(super) rank: u32,
     pub(super) name: &'a [u8],
 }
 
@@ -34,26 +37,34 @@ pub(super) fn pack(items: &mut Vec<Item<'_>>, capacity: usize, fill: Fill) -> Ve
     if stars.is_empty() {
         return match fill {
             Fill::Full if least == 1 => std::iter::once(0..items.len()).collect(),
-            Fill::Full => {
-                let sizes = std::iter::repeat_n(capacity, least);
-                fill_in_order(items, sizes)
-            }
+            Fill::Full => fill_in_order(items, least, capacity),
             Fill::Even(_) => fill_evenly(items, wanted, capacity),
         };
     }
     let mut count = wanted.max(2);
     loop {
         let attempts = match fill {
-            Fill::Full => &[false, true][..],
-            Fill::Even(_) => &[true][..],
+            Fill::Full => &[Spread::ByRank, Spread::CoveredFirst, Spread::Even][..],
+            Fill::Even(_) => &[Spread::Even][..],
         };
-        for &even in attempts {
-            if let Some(bins) = place(items, &stars, count, capacity, even) {
+        for &spread in attempts {
+            if let Some(bins) = place(items, &stars, count, capacity, spread) {
                 return reorder(items, bins);
             }
         }
         count += 1;
     }
+}
+
+/// How names are spread over certificates where wildcards cover some of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Spread {
+    /// The first in rank into the first certificates with room.
+    ByRank,
+    /// The same, but covered names, which may not go everywhere, before all others.
+    CoveredFirst,
+    /// Each into the emptiest.
+    Even,
 }
 
 /// A wildcard and the names of the pack that it covers, by their places.
@@ -86,34 +97,43 @@ fn stars(items: &[Item<'_>]) -> Vec<Star> {
     stars
 }
 
-/// Fills certificates of the given sizes in the order of the names; a pair is split only where nothing else fills the last place.
-fn fill_in_order(items: &mut Vec<Item<'_>>, sizes: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
-    let mut units = units(items);
-    units.reverse();
+/// Fills `count` certificates one after the other, in the order of the names as far as that splits no pair. A pair is split only
+/// where not all of them can stay whole; where they can, a place may stay free for it.
+fn fill_in_order(items: &mut Vec<Item<'_>>, count: usize, capacity: usize) -> Vec<Range<usize>> {
+    let (mut pairs, mut singles) = (VecDeque::new(), VecDeque::new());
+    for (place, (first, mate)) in units(items).into_iter().enumerate() {
+        match mate {
+            Some(second) => pairs.push_back((place, first, second)),
+            None => singles.push_back((place, first)),
+        }
+    }
     let mut packed = Vec::with_capacity(items.len());
-    let mut cuts = Vec::new();
-    for size in sizes {
+    let mut cuts = Vec::with_capacity(count);
+    for rest in (0..count).rev() {
         let start = packed.len();
-        while packed.len() - start < size {
-            let free = size - (packed.len() - start);
-            match units.pop() {
-                Some((first, second)) if free >= 2 || second.is_none() => {
-                    packed.extend([Some(first), second].into_iter().flatten())
+        while packed.len() - start < capacity {
+            let free = capacity - (packed.len() - start);
+            let fit_whole = |pairs: usize, singles: usize, free: usize| {
+                pairs <= free / 2 + rest * (capacity / 2) && 2 * pairs + singles <= free + rest * capacity
+            };
+            let whole = fit_whole(pairs.len(), singles.len(), free);
+            let single = singles.front().filter(|_| !whole || fit_whole(pairs.len(), singles.len() - 1, free - 1));
+            let pair = pairs.front().filter(|_| free >= 2);
+            match (pair, single) {
+                (Some((place, first, second)), single) if single.is_none_or(|(other, _)| place < other) => {
+                    packed.extend([*first, *second]);
+                    pairs.pop_front();
                 }
-                Some((first, second)) => {
-                    // One place left and a pair next: a later single name takes it, else the pair is split.
-                    match units.iter().rposition(|(_, mate)| mate.is_none()) {
-                        Some(single) => {
-                            packed.push(units.remove(single).0);
-                            units.push((first, second));
-                        }
-                        None => {
-                            packed.push(first);
-                            units.extend(second.map(|second| (second, None)));
-                        }
-                    }
+                (_, Some((_, name))) => {
+                    packed.push(*name);
+                    singles.pop_front();
                 }
-                None => break,
+                _ if whole => break,
+                _ => {
+                    let Some((place, first, second)) = pairs.pop_front() else { break };
+                    packed.push(first);
+                    singles.push_front((place, second));
+                }
             }
         }
         cuts.push(start..packed.len());
@@ -179,43 +199,40 @@ fn units<'a>(items: &[Item<'a>]) -> Vec<(Item<'a>, Option<Item<'a>>)> {
 }
 
 /// Tries to place everything into `count` certificates: first each wildcard (the ones with many covered names apart), with its own
-/// domain where there is room, then what they cover elsewhere, then the rest. `even`: into the emptiest, else into the first with room.
-fn place(items: &[Item<'_>], stars: &[Star], count: usize, capacity: usize, even: bool) -> Option<Vec<Vec<usize>>> {
+/// domain where there is room, then what they cover elsewhere and the rest.
+fn place(items: &[Item<'_>], stars: &[Star], count: usize, capacity: usize, spread: Spread) -> Option<Vec<Vec<usize>>> {
+    let even = spread == Spread::Even;
     let share = if even { items.len().div_ceil(count).max(1) } else { capacity };
     let mut bins: Vec<Vec<usize>> = vec![Vec::new(); count];
     let mut placed = vec![false; items.len()];
-    let mut is_covered = vec![false; items.len()];
-    stars.iter().flat_map(|star| &star.covered).for_each(|place| is_covered[*place] = true);
+    // For a covered name: where the wildcard is.
+    let mut apart_from: Vec<Option<usize>> = vec![None; items.len()];
     for (index, star) in stars.iter().enumerate() {
-        let bin = if even { index % count } else { index / capacity.min(stars.len().div_ceil(count).max(capacity)) };
+        let bin = if even { index % count } else { index / capacity };
+        star.covered.iter().for_each(|place| apart_from[*place] = Some(bin));
         bins.get_mut(bin).filter(|bin| bin.len() < capacity)?.push(star.wildcard);
         placed[star.wildcard] = true;
     }
-    let home = |bins: &[Vec<usize>], place: usize| bins.iter().position(|bin| bin.contains(&place));
     for star in stars {
+        let home = star.covered.first().and_then(|place| apart_from[*place]);
         let base = &items[star.wildcard].name[2..];
-        let mate =
-            items.binary_search_by(|item| item.name.cmp(base)).ok().filter(|mate| !is_covered[*mate] && !placed[*mate]);
-        if let (Some(mate), Some(home)) = (mate, home(&bins, star.wildcard))
+        let mate = items.binary_search_by(|item| item.name.cmp(base)).ok();
+        let mate = mate.filter(|mate| apart_from[*mate].is_none() && !placed[*mate]);
+        if let (Some(mate), Some(home)) = (mate, home)
             && bins[home].len() < share
         {
             bins[home].push(mate);
             placed[mate] = true;
         }
     }
-    for star in stars {
-        let home = home(&bins, star.wildcard);
-        for &place in &star.covered {
-            let bin = choose(&bins, home, capacity, even)?;
-            bins[bin].push(place);
-            placed[place] = true;
-        }
-    }
-    for place in 0..items.len() {
-        if !placed[place] {
-            let bin = choose(&bins, None, capacity, even)?;
-            bins[bin].push(place);
-        }
+    let mut rest: Vec<usize> = (0..items.len()).filter(|place| !placed[*place]).collect();
+    rest.sort_by_key(|place| match spread {
+        Spread::ByRank => (items[*place].rank, apart_from[*place].is_none()),
+        Spread::CoveredFirst | Spread::Even => (0, apart_from[*place].is_none()),
+    });
+    for place in rest {
+        let bin = choose(&bins, apart_from[place], capacity, even)?;
+        bins[bin].push(place);
     }
     bins.retain(|bin| !bin.is_empty());
     Some(bins)
@@ -247,7 +264,7 @@ mod tests {
         let mut sorted: Vec<&str> = names.to_vec();
         sorted.sort_unstable();
         let mut items: Vec<Item<'_>> =
-            sorted.iter().zip(0..).map(|(name, id)| Item { id, name: name.as_bytes() }).collect();
+            sorted.iter().zip(0..).map(|(name, id)| Item { id, rank: 0, name: name.as_bytes() }).collect();
         let cuts = pack(&mut items, capacity, fill);
         assert_eq!(cuts.iter().map(ExactSizeIterator::len).collect::<Vec<_>>(), sizes);
         let text = |item: &Item<'_>| String::from_utf8(item.name.to_vec()).unwrap();
@@ -268,7 +285,13 @@ mod tests {
 
     #[test]
     fn a_pair_is_split_rather_than_a_certificate_added() {
-        check(&["a.x", "www.a.x", "b.x", "www.b.x"], 3, Fill::Full, &[3, 1]);
+        check(&["a.x", "www.a.x", "b.x", "www.b.x", "c.x", "www.c.x"], 3, Fill::Full, &[3, 3]);
+    }
+
+    #[test]
+    fn a_place_stays_free_rather_than_a_pair_split() {
+        check(&["a.x", "www.a.x", "b.x", "www.b.x"], 3, Fill::Full, &[2, 2]);
+        check(&["a.x", "b.x", "www.b.x"], 2, Fill::Full, &[1, 2]);
     }
 
     #[test]

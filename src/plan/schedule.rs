@@ -133,10 +133,10 @@ struct Scheduler<'a> {
 impl Scheduler<'_> {
     /// When a job's domains let it go, and which of them is the last to.
     fn release(&self, job: u32) -> (Timestamp, Option<usize>) {
-        let checked = self.choice.jobs.lanes(job).into_iter().filter(|(_, checked)| *checked);
-        let held_back = checked.filter_map(|(lane, _)| {
+        let held_back = self.choice.jobs.lanes(job).into_iter().filter_map(|(lane, checked)| {
             let place = self.tight.place(lane)?;
-            let release = self.lanes[place].next(self.start);
+            let gate = &self.lanes[place];
+            let release = if checked { gate.next(self.start) } else { gate.next_unasked(self.start) };
             (release > self.start).then_some((release, Some(place)))
         });
         held_back.max().unwrap_or((self.start, None))
@@ -186,12 +186,12 @@ impl Scheduler<'_> {
             _ => Bound::account(of.number),
         };
         if let Some(gate) = &mut of.gate {
-            gate.take(at);
+            gate.take(at, true);
         }
         if let Some(stream) = stream {
-            for (lane, _) in self.choice.jobs.lanes(job) {
+            for (lane, checked) in self.choice.jobs.lanes(job) {
                 if let Some(place) = self.tight.place(lane) {
-                    self.lanes[place].take(at);
+                    self.lanes[place].take(at, checked);
                 }
             }
             self.streams[stream].pop();

@@ -17,6 +17,8 @@ pub(super) struct Spare<'a> {
     pub(super) account_half: &'a dyn Fn(u32) -> usize,
     /// By account and domain: half the burst of the buckets that its certificates take from.
     pub(super) domain_half: &'a dyn Fn(u32, u32) -> usize,
+    /// Certificates held whose renewal takes tokens too: places in [`Inventory::held`].
+    pub(super) renewals: &'a [u32],
     /// The most certificates in all.
     pub(super) certificates_max: usize,
 }
@@ -39,8 +41,9 @@ impl Unit<'_> {
 /// Makes certificates smaller, as the module says. Certificates of several domains are left alone.
 pub(super) fn shrink(grouping: Grouping, inventory: &Inventory, spare: &Spare<'_>) -> Grouping {
     let mut by_account = vec![0_usize; inventory.accounts.len()];
-    for certificate in &grouping.certificates {
-        by_account[inventory.groups[certificate.group as usize].account as usize] += 1;
+    let renewed = spare.renewals.iter().map(|held| inventory.held[*held as usize].group);
+    for group in grouping.certificates.iter().map(|of| of.group).chain(renewed) {
+        by_account[inventory.groups[group as usize].account as usize] += 1;
     }
     let grows = |(account, count): (u32, &usize)| *count > 0 && *count < (spare.account_half)(account);
     let may_grow: Vec<bool> = (0..).zip(&by_account).map(grows).collect();
@@ -51,6 +54,11 @@ pub(super) fn shrink(grouping: Grouping, inventory: &Inventory, spare: &Spare<'_
     let mut by_domain: FxHashMap<u32, usize> = FxHashMap::default();
     (0..grouping.certificates.len())
         .for_each(|certificate| *by_domain.entry(grouping.pieces(certificate)[0].domain).or_default() += 1);
+    for held in spare.renewals {
+        // The names of a certificate held are sorted by domain.
+        let names = inventory.held_names(*held as usize).chunk_by(|a, b| a.domain == b.domain);
+        names.for_each(|same| *by_domain.entry(same[0].domain).or_default() += 1);
+    }
     let mut units = units(&grouping, inventory);
     let mut total = grouping.certificates.len();
     let may = units.iter().enumerate().filter(|(_, unit)| may_grow[unit.account as usize]);
@@ -74,14 +82,18 @@ pub(super) fn shrink(grouping: Grouping, inventory: &Inventory, spare: &Spare<'_
             largest.push((unit.largest(), Reverse((tie, place))));
         }
     }
-    rebuild(&grouping, units, inventory, &may_grow)
+    let goes_at_once = |unit: &Unit<'_>| {
+        let of_domain = by_domain.get(&unit.domain).copied().unwrap_or_default();
+        may_grow[unit.account as usize] && of_domain <= (spare.domain_half)(unit.account, unit.domain)
+    };
+    rebuild(&grouping, units, inventory, &goes_at_once)
 }
 
 fn units<'a>(grouping: &Grouping, inventory: &'a Inventory) -> Vec<Unit<'a>> {
     let mut units: Vec<Unit<'_>> = Vec::new();
     for (place, certificate) in grouping.certificates.iter().enumerate() {
         let piece = grouping.pieces(place)[0];
-        let item = |&id: &u32| Item { id, name: inventory.bytes(inventory.wanted()[id as usize].name) };
+        let item = |&id: &u32| Item { id, rank: 0, name: inventory.bytes(inventory.wanted()[id as usize].name) };
         let items = grouping.members(piece).iter().map(item);
         match units.last_mut() {
             Some(last)
@@ -104,11 +116,17 @@ fn units<'a>(grouping: &Grouping, inventory: &'a Inventory) -> Vec<Unit<'a>> {
     units
 }
 
-fn rebuild(old: &Grouping, units: Vec<Unit<'_>>, inventory: &Inventory, may_grow: &[bool]) -> Grouping {
+fn rebuild(
+    old: &Grouping,
+    units: Vec<Unit<'_>>,
+    inventory: &Inventory,
+    goes_at_once: &dyn Fn(&Unit<'_>) -> bool,
+) -> Grouping {
     let mut new = old.emptied();
     for mut unit in units {
         let group = old.certificates[unit.old.start].group;
-        if may_grow[unit.account as usize] {
+        // Where some have to wait, the first ones are to cover the most: these stay full.
+        if goes_at_once(&unit) {
             let capacity =
                 unit.old.clone().map(|certificate| old.certificates[certificate].names as usize).max().unwrap_or(1);
             for cut in pack(&mut unit.items, capacity, Fill::Even(unit.count)) {

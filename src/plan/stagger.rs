@@ -137,8 +137,11 @@ fn allowed(of: &HeldTerms, terms: &RenewalTerms, options: &Options, margin: Span
     let memory_ends = issued_at.plus(terms.same_set_memory).minus(margin);
     let by_memory = |from: Timestamp| if from < memory_ends { Exemption::SameSet } else { Exemption::None };
     let (window_start, window_end) = terms.window(issued_at, expires_at);
-    if options.ari && window_end.minus(margin) > start.max(window_start) {
-        return Allowed { from: start.max(window_start), to: window_end.minus(margin), exemption: Exemption::Ari };
+    let ari = (start.max(window_start), window_end.minus(margin));
+    if options.ari && ari.0 < ari.1 {
+        // Inside its window an order is exempt, but once the set is forgotten its certificate takes domain tokens like any other.
+        let exemption = if ari.0 < memory_ends { Exemption::Ari } else { Exemption::None };
+        return Allowed { from: ari.0, to: ari.1.min(memory_ends).max(ari.0), exemption };
     }
     let usual = expires_at.minus(terms.before_expiry(expires_at.since(issued_at)));
     let (from, to) = if usual > start {
