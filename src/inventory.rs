@@ -1,8 +1,9 @@
 //! The inventory: hostnames wanted and certificates held, read from CSV or plain lists, with every row that can't be planned.
 //!
 //! It is built for tens of millions of rows: the input stays in one buffer a file, a name is a reference into it, domains and
-//! attributes are dense numbers. Chunks are parsed side by side; the numbers are given by contents ([`mod@number`]), so that the
-//! order of rows and the number of threads can't be seen in what comes out.
+//! attributes are dense numbers. Chunks are parsed side by side. Numbers go by first appearance, since what stands together is mostly
+//! asked for together; wherever an order shows, it is that of contents ([`Inventory::domain_place`]), so that neither the order of rows
+//! nor the number of threads can be seen in what comes out.
 
 mod attributes;
 mod chunk;
@@ -119,10 +120,8 @@ pub struct HeldTerms {
 pub struct Wanted {
     /// Its text.
     pub name: TextRef,
-    /// A place in [`Inventory::groups`].
-    pub group: u32,
-    /// A place in [`Inventory::urgencies`].
-    pub urgency: u32,
+    /// What its row says beside the hostname: see [`Inventory::group_of`] and [`Inventory::urgency_of`].
+    pub attributes: u32,
 }
 
 /// A name on a certificate held.
@@ -157,9 +156,12 @@ pub struct Counts {
 #[derive(Debug, Default)]
 pub struct Inventory {
     text: Text,
-    /// Registered domains and address blocks, in an order that has nothing to do with the alphabet.
+    /// Registered domains and address blocks, as they first appear.
     domains: Vec<TextRef>,
+    domain_places: Vec<u32>,
     wanted: Vec<Wanted>,
+    /// By the number of the attributes: group and urgency.
+    attributes: Vec<(u32, u32)>,
     /// Where each domain's names start in `wanted`; one more at the end.
     starts: Vec<usize>,
     /// The accounts, sorted.
@@ -260,6 +262,18 @@ impl Inventory {
         self.domains.len()
     }
 
+    /// A domain's place in an order that depends on the domains alone, and has nothing to do with the alphabet.
+    #[must_use]
+    pub fn domain_place(&self, domain: u32) -> u32 {
+        self.domain_places[domain as usize]
+    }
+
+    /// A registered domain's text, as bytes.
+    #[must_use]
+    pub fn domain_bytes(&self, domain: u32) -> &[u8] {
+        self.bytes(self.domains[domain as usize])
+    }
+
     /// A registered domain's text.
     #[must_use]
     pub fn domain(&self, domain: u32) -> &str {
@@ -270,6 +284,20 @@ impl Inventory {
     #[must_use]
     pub fn wanted(&self) -> &[Wanted] {
         &self.wanted
+    }
+
+    /// The group of a name: a place in [`Self::groups`].
+    #[inline]
+    #[must_use]
+    pub fn group_of(&self, wanted: Wanted) -> u32 {
+        self.attributes[wanted.attributes as usize].0
+    }
+
+    /// How soon a name is wanted: a place in [`Self::urgencies`].
+    #[inline]
+    #[must_use]
+    pub fn urgency_of(&self, wanted: Wanted) -> u32 {
+        self.attributes[wanted.attributes as usize].1
     }
 
     /// Where a domain's names stand in [`Self::wanted`].

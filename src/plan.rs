@@ -5,14 +5,18 @@
 
 pub mod advise;
 mod bound;
+mod choice;
 mod gate;
 mod group;
 mod jobs;
+mod lookup;
+pub mod options;
 mod pack;
 mod schedule;
 mod shrink;
 mod stagger;
 pub mod summary;
+mod usable;
 
 use crate::gcra::Quota;
 use crate::inventory::{Challenge, Inventory, Urgency};
@@ -20,137 +24,14 @@ use crate::limits::{LimitName, Limits};
 use crate::rules::Exemption;
 use crate::time::{Span, Timestamp};
 
+use choice::Aim;
 use group::Grouping;
 use jobs::{Jobs, Lane};
-use schedule::{Aim, Bound, Placed, Terms};
+pub use options::{Mix, NamesPerCertificate, Options, PlanError, Share};
+use schedule::{Bound, Placed, Terms};
 use stagger::Staggered;
 pub use summary::{Bottleneck, RenewalSummary, Summary};
-
-/// Parts per million of a whole.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub struct Share(u32);
-
-/// How many names go into a certificate.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NamesPerCertificate {
-    /// As many as the profile allows, fewer where tokens are to spare.
-    Auto,
-    /// At most this many, and as many as the profile allows.
-    AtMost(usize),
-}
-
-/// Which registered domains may share a certificate.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mix {
-    /// One registered domain a certificate.
-    None,
-    /// Those of one tenant.
-    Tenant,
-}
-
-/// What a plan is to be like.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Options {
-    /// The first instant at which an order may go out.
-    pub start: Timestamp,
-    /// How late orders and issues may be; `None`: 10 minutes, or 60 where a name is validated by dns-01.
-    pub margin: Option<Span>,
-    /// The share of the burst of order and domain buckets that is left for what nobody planned.
-    pub headroom: Share,
-    /// The share of the order bucket's refill that is left as well.
-    pub reserve_rate: Share,
-    /// How many names go into a certificate.
-    pub names_per_certificate: NamesPerCertificate,
-    /// The most certificates that names are split into for the sake of size.
-    pub certificates_max: usize,
-    /// Which registered domains may share a certificate.
-    pub mix: Mix,
-    /// Whether names covered by a wildcard of the same owner are left out.
-    pub fold_wildcards: bool,
-    /// Whether renewals use ARI.
-    pub ari: bool,
-    /// Renewals that fall due within it are planned.
-    pub horizon: Span,
-    /// How far back from their usual time renewals without ARI are spread.
-    pub spread: Span,
-}
-
-impl Options {
-    /// What `certpace plan` does without any option.
-    #[must_use]
-    pub fn starting(start: Timestamp) -> Self {
-        Self {
-            start,
-            margin: None,
-            headroom: Share(100_000),
-            reserve_rate: Share(0),
-            names_per_certificate: NamesPerCertificate::Auto,
-            certificates_max: usize::MAX,
-            mix: Mix::None,
-            fold_wildcards: false,
-            ari: true,
-            horizon: Span::from_days(30),
-            spread: Span::from_days(3),
-        }
-    }
-}
-
-impl Share {
-    /// `parts` of a million; more than a million counts as the whole.
-    #[must_use]
-    pub fn parts_per_million(parts: u32) -> Self {
-        Self(parts.min(1_000_000))
-    }
-
-    /// Reads `10%`, `2.5 %` or `10`.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let number = text.strip_suffix('%').unwrap_or(text).trim_end();
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if whole.is_empty() || fraction.len() > 4 || !number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
-            return None;
-        }
-        let parts = whole.parse::<u32>().ok()?.checked_mul(10_000)? + format!("{fraction:0<4}").parse::<u32>().ok()?;
-        (parts <= 1_000_000).then_some(Self(parts))
-    }
-
-    /// How many of a million.
-    #[must_use]
-    pub const fn parts(self) -> u32 {
-        self.0
-    }
-
-    /// What is left of a burst without this share: the share is rounded up to whole tokens, but never takes the last one.
-    fn leaves(self, burst: u32) -> u32 {
-        let kept = (u64::from(burst) * u64::from(self.0)).div_ceil(1_000_000);
-        burst.saturating_sub(u32::try_from(kept).unwrap_or(burst)).max(1)
-    }
-}
-
-impl std::fmt::Display for Share {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (whole, fraction) = (self.0 / 10_000, self.0 % 10_000);
-        let digits = format!("{fraction:04}");
-        let digits = digits.trim_end_matches('0');
-        if digits.is_empty() { write!(f, "{whole}%") } else { write!(f, "{whole}.{digits}%") }
-    }
-}
-
-/// Why there can be no plan.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum PlanError {
-    /// Even full certificates are more than allowed.
-    #[error("the names need {needed} certificates, and --max-certificates allows {allowed}")]
-    TooManyCertificates {
-        /// With as many names as fit into each.
-        needed: usize,
-        /// What was asked for.
-        allowed: usize,
-    },
-    /// A reserve of everything.
-    #[error("a reserve rate of {0} leaves nothing")]
-    Reserve(Share),
-}
+use usable::Usable;
 
 /// What an order asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -164,6 +45,8 @@ pub enum Subject {
 /// An order with its time and reason.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Order {
+    /// Its number, from 1; it stays the same when a plan is made from an older one.
+    pub number: u32,
     /// Not before.
     pub at: Timestamp,
     /// For what.
@@ -182,13 +65,38 @@ pub struct Plan<'a> {
     pub limits: &'a Limits,
     /// How it was asked for.
     pub options: Options,
-    /// How late orders and issues may be.
-    pub margin: Span,
     /// The orders, by time.
     pub orders: Vec<Order>,
     /// The reasons, in numbers.
     pub summary: Summary,
+    draft: Draft,
+    /// The domain buckets that hold orders back, by the places that bounds have.
+    lanes: Vec<Lane>,
+}
+
+/// What does not change with the limits' numbers: certificates, and the renewals that fall due.
+#[derive(Debug)]
+struct Draft {
     grouping: Grouping,
+    margin: Span,
+    staggered: Staggered,
+}
+
+impl Draft {
+    fn new(inventory: &Inventory, limits: &Limits, options: &Options) -> Result<Self, PlanError> {
+        let full = full_grouping(inventory, limits, options)?;
+        let margin = options.margin.unwrap_or_else(|| default_margin(inventory, full.has_wildcard));
+        let staggered = stagger::stagger(inventory, &limits.policy.renewal, options, margin);
+        let grouping = match options.names_per_certificate {
+            NamesPerCertificate::Auto => shrunk(full, inventory, limits, options, &staggered),
+            NamesPerCertificate::AtMost(_) => full,
+        };
+        Ok(Self { grouping, margin, staggered })
+    }
+
+    fn jobs<'a>(&'a self, inventory: &'a Inventory, limits: &Limits) -> Jobs<'a> {
+        Jobs::new(inventory, &self.grouping, self.staggered.unexempt.clone(), limits)
+    }
 }
 
 /// Plans `inventory` under `limits`.
@@ -196,17 +104,13 @@ pub struct Plan<'a> {
 /// # Errors
 /// [`PlanError`] where what is asked for can't be.
 pub fn plan<'a>(inventory: &'a Inventory, limits: &'a Limits, options: Options) -> Result<Plan<'a>, PlanError> {
-    let full = full_grouping(inventory, limits, &options)?;
-    let margin = options.margin.unwrap_or_else(|| default_margin(inventory, full.has_wildcard));
-    let staggered = stagger::stagger(inventory, &limits.policy.renewal, &options, margin);
-    let grouping = match options.names_per_certificate {
-        NamesPerCertificate::Auto => shrunk(full, inventory, limits, &options, &staggered),
-        NamesPerCertificate::AtMost(_) => full,
-    };
-    let scheduled = schedule_all(inventory, limits, &options, margin, &grouping, &staggered);
-    let orders = merge(&scheduled.placed, &staggered);
-    let summary = summary::summarize(inventory, limits, &options, &grouping, &orders, &scheduled, &staggered);
-    Ok(Plan { inventory, limits, options, margin, orders, summary, grouping })
+    let draft = Draft::new(inventory, limits, &options)?;
+    let jobs = draft.jobs(inventory, limits);
+    let scheduled = schedule_all(&draft, &jobs, &Usable::new(inventory, limits, &options));
+    drop(jobs);
+    let orders = merge(&scheduled.placed, &draft.staggered);
+    let summary = summary::summarize(inventory, limits, &options, &draft, &orders, &scheduled);
+    Ok(Plan { inventory, limits, options, orders, summary, draft, lanes: scheduled.lanes })
 }
 
 /// 10 minutes; 60 where a name is validated by dns-01, since records take their time to spread.
@@ -219,48 +123,6 @@ fn default_margin(inventory: &Inventory, has_wildcard: bool) -> Span {
         || inventory.groups.iter().any(|group| group.challenge == Some(Challenge::Dns01))
         || has_held_wildcard();
     Span::from_seconds(if dns { 3_600 } else { 600 })
-}
-
-/// What is left of the limits for the plan.
-struct Usable<'a> {
-    inventory: &'a Inventory,
-    limits: &'a Limits,
-    options: &'a Options,
-    domain_overrides: bool,
-}
-
-impl<'a> Usable<'a> {
-    fn new(inventory: &'a Inventory, limits: &'a Limits, options: &'a Options) -> Self {
-        let domain_overrides = limits.overrides.has_any(LimitName::CertificatesPerDomain);
-        Self { inventory, limits, options, domain_overrides }
-    }
-
-    fn full_account(&self, account: u32) -> Option<Quota> {
-        self.limits.quota(LimitName::NewOrdersPerAccount, &self.inventory.accounts[account as usize])
-    }
-
-    fn account(&self, account: u32) -> Option<Quota> {
-        let quota = self.full_account(account)?;
-        let quota = quota.with_burst_at_most(self.options.headroom.leaves(quota.burst()));
-        // `plan` has refused a reserve that leaves nothing.
-        quota.slowed(self.options.reserve_rate.parts()).ok().or(Some(quota))
-    }
-
-    fn full_lane(&self, lane: Lane) -> Option<Quota> {
-        match lane.account() {
-            Some(account) => self
-                .limits
-                .quota(LimitName::CertificatesPerDomainPerAccount, &self.inventory.accounts[account as usize]),
-            None if self.domain_overrides => {
-                self.limits.quota(LimitName::CertificatesPerDomain, self.inventory.domain(lane.domain))
-            }
-            None => self.limits.policy.limit(LimitName::CertificatesPerDomain).map(|limit| limit.quota),
-        }
-    }
-
-    fn lane(&self, lane: Lane) -> Option<Quota> {
-        self.full_lane(lane).map(|quota| quota.with_burst_at_most(self.options.headroom.leaves(quota.burst())))
-    }
 }
 
 fn full_grouping(inventory: &Inventory, limits: &Limits, options: &Options) -> Result<Grouping, PlanError> {
@@ -287,7 +149,7 @@ fn shrunk(
         let burst = |quota: Option<Quota>| quota.map_or(usize::MAX, |quota| quota.burst() as usize);
         (burst(quota) / 2).min(burst(usable))
     };
-    let account_half = |account| half(usable.full_account(account), usable.account(account));
+    let account_half = |account: u32| half(usable.full_account(account as usize), usable.account(account as usize));
     let own: Vec<bool> = inventory.accounts.iter().map(|account| limits.own_domain_buckets(account)).collect();
     let domain_half = |account: u32, domain: u32| {
         let lane_half = |lane| half(usable.full_lane(lane), usable.lane(lane));
@@ -302,8 +164,7 @@ fn shrunk(
 /// The schedule of all orders that take tokens, and its bounds.
 struct Scheduled {
     placed: Vec<Placed>,
-    /// How many of them order new certificates.
-    new_count: usize,
+    lanes: Vec<Lane>,
     bound_at: Timestamp,
     bound_without_reserve_at: Option<Timestamp>,
     /// The most that an order comes after its deadline; `None`: there are no deadlines.
@@ -312,51 +173,32 @@ struct Scheduled {
     moved: bool,
 }
 
-fn schedule_all(
-    inventory: &Inventory,
-    limits: &Limits,
-    options: &Options,
-    margin: Span,
-    grouping: &Grouping,
-    staggered: &Staggered,
-) -> Scheduled {
-    let jobs = Jobs::new(inventory, grouping, staggered.unexempt.clone(), limits);
-    let usable = Usable::new(inventory, limits, options);
-    let account = |account| usable.account(account);
-    let lane = |lane| usable.lane(lane);
-    let terms = Terms { start: options.start, margin, account: &account, lane: &lane };
-    let least = (options.mix == Mix::Tenant).then(|| orders_least(inventory, limits, options, grouping, staggered));
-    let bound_at = bound::bound(&jobs, &terms, least.as_deref());
-    let bound_without_reserve_at = (options.reserve_rate.parts() > 0).then(|| {
-        let options = Options { reserve_rate: Share(0), ..options.clone() };
-        let usable = Usable::new(inventory, limits, &options);
-        let account = |account| usable.account(account);
-        bound::bound(&jobs, &Terms { account: &account, ..terms }, least.as_deref())
+fn schedule_all(draft: &Draft, jobs: &Jobs<'_>, usable: &Usable<'_>) -> Scheduled {
+    let options = usable.options;
+    let bound_at = lower_bound(draft, jobs, usable);
+    let bound_without_reserve_at = (options.reserve_rate > Share::default()).then(|| {
+        let options = Options { reserve_rate: Share::default(), ..options.clone() };
+        lower_bound(draft, jobs, &Usable::new(usable.inventory, usable.limits, &options))
     });
-    let lateness = |placed: &[Placed]| {
-        let deadlines = placed.iter().filter_map(|order| {
-            let deadline = jobs.urgency(jobs.job(order.job)).deadline;
-            (deadline != Urgency::NEVER).then(|| order.at.since(deadline))
-        });
-        deadlines.max()
+    let account = |account| usable.account(account);
+    let terms = Terms { start: options.start, margin: draft.margin, account: &account };
+    let tight = jobs.tight_lanes(&|lane| usable.lane(lane));
+    let attempt = |aim: Aim| {
+        let placed = schedule::schedule(jobs, &tight, &terms, aim);
+        let late = lateness(&placed, jobs);
+        (placed, late)
     };
     let finish = |placed: &[Placed]| placed.last().map_or(options.start, |last| last.at);
-    let mut placed = schedule::schedule(&jobs, &terms, Aim::Finish(bound_at));
-    let mut late = lateness(&placed);
+    let (mut placed, mut late) = attempt(Aim::Finish(bound_at));
     if late.is_some_and(|late| late > Span::ZERO) {
         // Deadlines before all else; then as early a finish as leaves them no later.
-        let attempt = |aim: Timestamp| {
-            let placed = schedule::schedule(&jobs, &terms, Aim::Deadlines(aim));
-            let late = lateness(&placed);
-            (placed, late)
-        };
-        let (strict, strict_late) = attempt(FAR);
+        let (strict, strict_late) = attempt(Aim::Deadlines(FAR));
         if strict_late < late {
             let (mut low, mut high) = (bound_at, finish(&strict).max(bound_at));
             (placed, late) = (strict, strict_late);
             for _ in 0..BISECTIONS {
                 let aim = low.plus(Span::from_nanos(high.since(low).nanos() / 2));
-                let (other, other_late) = attempt(aim);
+                let (other, other_late) = attempt(Aim::Deadlines(aim));
                 if other_late <= strict_late.max(Some(Span::ZERO)) {
                     high = aim;
                     if finish(&other) < finish(&placed) {
@@ -368,16 +210,28 @@ fn schedule_all(
             }
         }
     }
-    let urgent = inventory.urgencies.len() > 1;
-    let moved = urgent && finish(&placed) > bound_at.plus(margin);
-    Scheduled {
-        placed,
-        new_count: grouping.certificates.len(),
-        bound_at,
-        bound_without_reserve_at,
-        lateness: late,
-        moved,
+    let moved = jobs.urgencies().len() > 1 && finish(&placed) > bound_at.plus(draft.margin);
+    let lanes = tight.lanes.iter().map(|(lane, _)| *lane).collect();
+    Scheduled { placed, lanes, bound_at, bound_without_reserve_at, lateness: late, moved }
+}
+
+fn lateness(placed: &[Placed], jobs: &Jobs<'_>) -> Option<Span> {
+    if jobs.urgencies().iter().all(|urgency| urgency.deadline == Urgency::NEVER) {
+        return None;
     }
+    let deadlines = placed.iter().filter_map(|order| {
+        let deadline = jobs.urgency(jobs.job(order.job)).deadline;
+        (deadline != Urgency::NEVER).then(|| order.at.since(deadline))
+    });
+    deadlines.max()
+}
+
+/// A time before which no plan of these orders finishes.
+fn lower_bound(draft: &Draft, jobs: &Jobs<'_>, usable: &Usable<'_>) -> Timestamp {
+    let least = (usable.options.mix == Mix::Tenant).then(|| orders_least(draft, usable));
+    let account = |account| usable.account(account);
+    let tight = jobs.tight_lanes(&|lane| usable.lane(lane));
+    bound::bound(jobs, &tight, usable.options.start, &account, least.as_deref())
 }
 
 /// A finish that every deadline comes before.
@@ -387,25 +241,16 @@ const FAR: Timestamp = Timestamp::from_unix_nanos(i64::MAX - 1);
 const BISECTIONS: usize = 12;
 
 /// The fewest orders that each account can do with, if names of a group may share certificates whatever their domain.
-fn orders_least(
-    inventory: &Inventory,
-    limits: &Limits,
-    options: &Options,
-    grouping: &Grouping,
-    staggered: &Staggered,
-) -> Vec<u64> {
+fn orders_least(draft: &Draft, usable: &Usable<'_>) -> Vec<u64> {
+    let Usable { inventory, limits, options, .. } = usable;
     let mut names = vec![0_u64; inventory.groups.len()];
-    grouping.certificates.iter().for_each(|of| names[of.group as usize] += u64::from(of.names));
+    draft.grouping.certificates.iter().for_each(|of| names[of.group as usize] += u64::from(of.names));
     let mut least = vec![0; inventory.accounts.len()];
     for (group, names) in inventory.groups.iter().zip(names) {
-        let names_max = limits.policy.profiles[group.profile as usize].names_max;
-        let capacity = match options.names_per_certificate {
-            NamesPerCertificate::Auto => names_max,
-            NamesPerCertificate::AtMost(most) => most.clamp(1, names_max),
-        };
+        let capacity = options.names_per_certificate.capacity(&limits.policy.profiles[group.profile as usize]);
         least[group.account as usize] += names.div_ceil(capacity as u64);
     }
-    for held in &staggered.unexempt {
+    for held in &draft.staggered.unexempt {
         let group = inventory.held[*held as usize].group;
         least[inventory.groups[group as usize].account as usize] += 1;
     }
@@ -417,10 +262,11 @@ fn merge(placed: &[Placed], staggered: &Staggered) -> Vec<Order> {
     let renewals = staggered.renewals.iter();
     let mut renewals = renewals
         .map(|renewal| Order {
+            number: 0,
             at: renewal.at,
             subject: Subject::Renewal(renewal.held),
             exemption: renewal.exemption,
-            bound: Bound::Nothing,
+            bound: Bound::NOTHING,
         })
         .peekable();
     let new_count = u32::try_from(placed.len() - staggered.unexempt.len()).unwrap_or(u32::MAX);
@@ -433,103 +279,42 @@ fn merge(placed: &[Placed], staggered: &Staggered) -> Vec<Order> {
             None => Subject::New(order.job),
             Some(place) => Subject::Renewal(staggered.unexempt[place as usize]),
         };
-        orders.push(Order { at: order.at, subject, exemption: Exemption::None, bound: order.bound });
+        orders.push(Order { number: 0, at: order.at, subject, exemption: Exemption::None, bound: order.bound });
     }
     orders.extend(renewals);
+    for (order, number) in orders.iter_mut().zip(1..) {
+        order.number = number;
+    }
     orders
 }
 
-impl Plan<'_> {
-    /// The names of an order, sorted, with their registered domains, sorted.
-    pub fn names_of<'p>(&'p self, order: &Order, names: &mut Vec<&'p str>, domains: &mut Vec<&'p str>) {
-        names.clear();
-        domains.clear();
-        match order.subject {
-            Subject::New(certificate) => {
-                for piece in self.grouping.pieces(certificate as usize) {
-                    domains.push(self.inventory.domain(piece.domain));
-                    let wanted = self.inventory.wanted();
-                    names.extend(
-                        self.grouping
-                            .members(*piece)
-                            .iter()
-                            .map(|member| self.inventory.text(wanted[*member as usize].name)),
-                    );
-                }
-            }
-            Subject::Renewal(held) => {
-                for held in self.inventory.held_names(held as usize) {
-                    names.push(self.inventory.text(held.name));
-                    domains.push(self.inventory.domain(held.domain));
-                }
-                domains.dedup();
-            }
-        }
-        names.sort_unstable();
-        domains.sort_unstable();
-    }
-
-    /// The group of an order: a place in [`Inventory::groups`].
-    #[must_use]
-    pub fn group_of(&self, order: &Order) -> u32 {
-        match order.subject {
-            Subject::New(certificate) => self.grouping.certificates[certificate as usize].group,
-            Subject::Renewal(held) => self.inventory.held[held as usize].group,
-        }
-    }
-
-    /// The deadline of an order's most urgent name.
-    #[must_use]
-    pub fn deadline_of(&self, order: &Order) -> Option<Timestamp> {
-        let urgency = match order.subject {
-            Subject::New(certificate) => self.grouping.certificates[certificate as usize].urgency,
-            Subject::Renewal(held) => self.inventory.held[held as usize].urgency,
-        };
-        let deadline = self.inventory.urgencies[urgency as usize].deadline;
-        (deadline != Urgency::NEVER).then_some(deadline)
-    }
-
-    /// Which bucket an order waited for: limit and key.
-    #[must_use]
-    pub fn bound_by(&self, order: &Order) -> Option<(LimitName, String)> {
-        bucket_of(order.bound, self.inventory)
-    }
+/// A bucket that orders wait for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Bucket {
+    Account(u32),
+    Lane(Lane),
 }
 
-fn bucket_of(bound: Bound, inventory: &Inventory) -> Option<(LimitName, String)> {
-    match bound {
-        Bound::Nothing => None,
-        Bound::Account(account) => Some((LimitName::NewOrdersPerAccount, inventory.accounts[account as usize].clone())),
-        Bound::Lane(lane) => Some(match lane.account() {
-            None => (LimitName::CertificatesPerDomain, inventory.domain(lane.domain).to_owned()),
-            Some(account) => {
-                let account = &inventory.accounts[account as usize];
-                (LimitName::CertificatesPerDomainPerAccount, format!("{account} {}", inventory.domain(lane.domain)))
-            }
-        }),
-    }
+/// The bucket of a bound, given how many accounts there are and the lanes that were tight.
+fn bucket_of(bound: Bound, accounts: usize, lanes: &[Lane]) -> Option<Bucket> {
+    Some(match bound.bucket(accounts)? {
+        Ok(account) => Bucket::Account(u32::try_from(account).ok()?),
+        Err(lane) => Bucket::Lane(lanes[lane]),
+    })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shares_are_read_and_shown() {
-        for (text, shown) in [("10%", "10%"), ("0", "0%"), ("2.5 %", "2.5%"), ("100%", "100%")] {
-            assert_eq!(Share::parse(text).unwrap().to_string(), shown);
+impl Bucket {
+    /// Its limit and its key, as text.
+    fn describe(self, inventory: &Inventory) -> (LimitName, String) {
+        match self {
+            Self::Account(account) => (LimitName::NewOrdersPerAccount, inventory.accounts[account as usize].clone()),
+            Self::Lane(lane) => match lane.account() {
+                None => (LimitName::CertificatesPerDomain, inventory.domain(lane.domain).to_owned()),
+                Some(account) => {
+                    let account = &inventory.accounts[account as usize];
+                    (LimitName::CertificatesPerDomainPerAccount, format!("{account} {}", inventory.domain(lane.domain)))
+                }
+            },
         }
-        for text in ["", "%", "101%", "-1", "1e2", "1.23456", "ten"] {
-            assert_eq!(Share::parse(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn headroom_is_whole_tokens_and_never_the_last() {
-        let leaves = |percent: u32, burst| Share::parts_per_million(percent * 10_000).leaves(burst);
-        assert_eq!(
-            [leaves(10, 300), leaves(10, 50), leaves(10, 5), leaves(10, 1), leaves(100, 50), leaves(0, 7)],
-            [270, 45, 4, 1, 1, 7]
-        );
     }
 }

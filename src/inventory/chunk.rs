@@ -11,7 +11,7 @@ use crate::name::{Canonical, NameError, address, canonical};
 use crate::psl::SuffixList;
 
 /// Bytes of a chunk, more or less: large enough to forget the seams, small enough for the cache of what it interns.
-const CHUNK_BYTES: usize = 32 << 20;
+const CHUNK_BYTES: usize = 8 << 20;
 
 /// A part of a source which starts and ends between records.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,7 @@ pub(super) struct ChunkRow {
 #[derive(Debug, Default)]
 pub(super) struct Locals {
     table: HashTable<u32>,
+    last: u32,
     pub(super) items: Vec<(u64, TextRef)>,
 }
 
@@ -84,12 +85,12 @@ pub(super) fn parse(chunk: Chunk, bytes: &[u8], layout: &Layout, suffixes: &Suff
         parsed: Parsed { arena: Arena { source: chunk.source, ..Arena::default() }, ..Parsed::default() },
         scratch: Vec::new(),
         key: Vec::new(),
-        last_key: None,
         // What is checked once for all is not checked in each record.
         clean: std::str::from_utf8(part).is_ok() && memchr::memchr(0, part).is_none(),
     };
     let quoted = !layout.list && memchr::memchr(b'"', part).is_some();
     parser.parsed.rows.reserve(part.len() / 32);
+    parser.parsed.domains.reserve(part.len() / 64);
     let mut at = chunk.start;
     while at < chunk.end {
         let (line, next) = line_at(bytes, at);
@@ -113,7 +114,6 @@ struct Parser<'a> {
     parsed: Parsed,
     scratch: Vec<u8>,
     key: Vec<u8>,
-    last_key: Option<u32>,
     clean: bool,
 }
 
@@ -284,13 +284,6 @@ impl Parser<'_> {
         if self.key.len() > LEN_MAX - 90 {
             return Err(Reason::TooLong);
         }
-        // Rows that belong together mostly stand together.
-        if let Some(last) = self.last_key {
-            let (_, at) = self.parsed.attributes.items[last as usize];
-            if self.parsed.arena.bytes[at.offset()..at.offset() + at.len()] == self.key {
-                return Ok(last);
-            }
-        }
         let arena = &mut self.parsed.arena.bytes;
         let at = TextRef::new(self.chunk.arena, arena.len(), self.key.len());
         arena.extend_from_slice(&self.key);
@@ -298,12 +291,17 @@ impl Parser<'_> {
         if self.parsed.attributes.items[id as usize].1 != at {
             arena.truncate(at.offset());
         }
-        self.last_key = Some(id);
         Ok(id)
     }
 }
 
 impl Locals {
+    /// Makes room for some: a table that grows is filled again and again.
+    fn reserve(&mut self, some: usize) {
+        self.table.reserve(some, |_| 0);
+        self.items.reserve(some);
+    }
+
     /// The number of the text at `at`, which stands in the chunk's source or arena.
     #[inline]
     fn intern(&mut self, chunk: Chunk, source: &[u8], arena: &[u8], at: TextRef) -> u32 {
@@ -312,13 +310,19 @@ impl Locals {
             &bytes[at.offset()..at.offset() + at.len()]
         };
         let text = resolve(at);
+        // Names of one domain mostly stand together.
+        if let Some(last) = self.items.get(self.last as usize)
+            && resolve(last.1) == text
+        {
+            return self.last;
+        }
         let hash = stable_hash(text);
         let items = &mut self.items;
         let same = |id: &u32| {
             let (other_hash, other) = items[*id as usize];
             other_hash == hash && resolve(other) == text
         };
-        match self.table.find(hash, same) {
+        self.last = match self.table.find(hash, same) {
             Some(id) => *id,
             None => {
                 let id =
@@ -327,7 +331,8 @@ impl Locals {
                 self.table.insert_unique(hash, id, |id| items[*id as usize].0);
                 id
             }
-        }
+        };
+        self.last
     }
 
     /// Gives the memory of the look-up back; the texts stay.

@@ -98,6 +98,17 @@ pub enum Reason {
     Differs,
 }
 
+impl Reason {
+    /// The same text for reasons of the same kind, whatever the value: for counting.
+    #[must_use]
+    pub fn kind(&self) -> String {
+        match self {
+            Self::Name(error) => format!("name {:?}", std::mem::discriminant(error)),
+            other => format!("row {:?}", std::mem::discriminant(other)),
+        }
+    }
+}
+
 /// A row that can't be planned.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reject {

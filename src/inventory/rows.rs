@@ -9,12 +9,6 @@ use super::reject::{Column, Reason, Reject, locate};
 use super::text::{Source, Text, TextRef};
 use super::{Challenge, Counts, HeldName, Inventory, Settings, Wanted};
 
-#[derive(Clone, Copy, Debug)]
-struct Row {
-    name: TextRef,
-    attributes: u32,
-}
-
 /// Why a row does not stay among the names wanted.
 enum Fate {
     Duplicate,
@@ -57,7 +51,7 @@ pub(super) fn gather(sources: Vec<Source>, mut parsed: Vec<Parsed>, settings: &S
         };
         for (row, fate) in &fates {
             let domain = starts.partition_point(|start| start <= row) - 1;
-            let Row { name, .. } = rows[*row];
+            let Wanted { name, .. } = rows[*row];
             match fate {
                 Fate::Duplicate => counts.duplicates += 1,
                 Fate::NotReady => counts.not_ready += 1,
@@ -72,20 +66,14 @@ pub(super) fn gather(sources: Vec<Source>, mut parsed: Vec<Parsed>, settings: &S
         }
         compact(&mut rows, &mut starts, kept);
     }
-    let wanted: Vec<Wanted> = rows
-        .into_par_iter()
-        .map(|row| {
-            let (group, urgency) = match &attributes.of[row.attributes as usize] {
-                Ok(attribute) => (attribute.group, attribute.urgency),
-                Err(_) => unreachable!("rows with bad values are gone"),
-            };
-            Wanted { name: row.name, group, urgency }
-        })
-        .collect();
+    let numbers = attributes.of.iter().map(|of| of.as_ref().map_or((u32::MAX, u32::MAX), |of| (of.group, of.urgency)));
+    let numbers = numbers.collect();
     let mut inventory = Inventory {
         text,
         domains: domains.items,
-        wanted,
+        domain_places: domains.places,
+        wanted: rows,
+        attributes: numbers,
         starts,
         accounts: attributes.accounts,
         tenants: attributes.tenants,
@@ -107,7 +95,7 @@ pub(super) fn gather(sources: Vec<Source>, mut parsed: Vec<Parsed>, settings: &S
 }
 
 /// A counting sort: rows by domain, in parts which each thread fills alone.
-fn by_domain(parsed: Vec<Parsed>, domains: usize) -> (Vec<Row>, Vec<usize>) {
+fn by_domain(parsed: Vec<Parsed>, domains: usize) -> (Vec<Wanted>, Vec<usize>) {
     let mut starts = vec![0_usize; domains + 1];
     for row in parsed.iter().flat_map(|chunk| &chunk.rows) {
         starts[row.domain as usize + 1] += 1;
@@ -116,7 +104,7 @@ fn by_domain(parsed: Vec<Parsed>, domains: usize) -> (Vec<Row>, Vec<usize>) {
         starts[domain + 1] += starts[domain];
     }
     let total = starts[domains];
-    let mut rows = vec![Row { name: TextRef::new(0, 0, 0), attributes: 0 }; total];
+    let mut rows = vec![Wanted { name: TextRef::new(0, 0, 0), attributes: 0 }; total];
     let mut parts = Vec::new();
     let (mut rest, mut from, threads) = (&mut rows[..], 0, rayon::current_num_threads());
     for part in 1..=threads {
@@ -136,7 +124,7 @@ fn by_domain(parsed: Vec<Parsed>, domains: usize) -> (Vec<Row>, Vec<usize>) {
         for ChunkRow { name, domain, attributes } in parsed.iter().flat_map(|chunk| &chunk.rows).copied() {
             if range.contains(&(domain as usize)) {
                 let slot = &mut next[domain as usize - range.start];
-                mine[*slot] = Row { name, attributes };
+                mine[*slot] = Wanted { name, attributes };
                 *slot += 1;
             }
         }
@@ -146,7 +134,7 @@ fn by_domain(parsed: Vec<Parsed>, domains: usize) -> (Vec<Row>, Vec<usize>) {
 
 /// Sorts each domain's rows by name and says which do not stay, by their place in the sorted rows.
 fn judge(
-    rows: &mut [Row],
+    rows: &mut [Wanted],
     starts: &[usize],
     domains: &[TextRef],
     text: &Text,
@@ -172,7 +160,7 @@ fn judge(
                 rows.sort_unstable_by(|a, b| text.get(a.name).cmp(text.get(b.name)).then(a.name.cmp(&b.name)));
                 let mut at = starts[domain];
                 for same in rows.chunk_by(|a, b| text.get(a.name) == text.get(b.name)) {
-                    let of = |row: &Row| &attributes.of[row.attributes as usize];
+                    let of = |row: &Wanted| &attributes.of[row.attributes as usize];
                     let differ = same[1..].iter().any(|row| of(row) != of(&same[0]));
                     for (index, row) in same.iter().enumerate() {
                         let fate = match of(row) {
@@ -250,7 +238,7 @@ fn reject(text: &Text, name: TextRef, reason: Reason) -> Reject {
 }
 
 /// Drops the rows that `kept` says no to, which is asked once a row, in order.
-fn compact(rows: &mut Vec<Row>, starts: &mut [usize], mut kept: impl FnMut(usize) -> bool) {
+fn compact(rows: &mut Vec<Wanted>, starts: &mut [usize], mut kept: impl FnMut(usize) -> bool) {
     let (mut to, mut from) = (0, 0);
     for domain in 1..starts.len() {
         while from < starts[domain] {

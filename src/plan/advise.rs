@@ -1,12 +1,15 @@
 //! What would help: the smallest change with which a plan meets its deadlines, or finishes much earlier. Each change that is named was
 //! found by planning with it.
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeMap;
 
+use super::jobs::Jobs;
 use super::schedule::Bound;
-use super::{Mix, NamesPerCertificate, Options, Plan, PlanError, Share, bucket_of, plan};
+use super::{
+    Bucket, Draft, Mix, NamesPerCertificate, Options, Plan, Share, Usable, bucket_of, lower_bound, schedule_all,
+};
 use crate::limits::{Limit, LimitName, Limits};
-use crate::time::{Span, Timestamp};
+use crate::time::{NS_PER_S, Span, Timestamp};
 
 /// A change to make.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
@@ -81,19 +84,22 @@ pub fn advise(today: &Plan<'_>) -> Advice {
         return advice;
     }
     for (change, options) in changes(today, missed) {
-        if let Some(step) = attempt(today, today.limits, options, change)
-            && (step.finish_at < finish || step.meets_deadlines && missed)
-        {
+        let Ok(draft) = Draft::new(today.inventory, today.limits, &options) else { continue };
+        let jobs = draft.jobs(today.inventory, today.limits);
+        let outcome = attempt(&draft, &jobs, &Usable::new(today.inventory, today.limits, &options));
+        let step = Step { change, finish_at: outcome.finish_at, meets_deadlines: outcome.meets_deadlines() };
+        if step.finish_at < finish || step.meets_deadlines && missed {
             advice.steps.push(step);
         }
     }
-    if missed {
-        advice.smallest = advice.steps.iter().find(|step| step.meets_deadlines).cloned();
-        if advice.smallest.is_none() {
-            advice.smallest = overrides_for_deadline(today);
+    advice.smallest = advice.steps.iter().find(|step| missed && step.meets_deadlines).cloned();
+    if missed && advice.smallest.is_none() || !missed && long {
+        let jobs = today.draft.jobs(today.inventory, today.limits);
+        if missed {
+            advice.smallest = overrides_for_deadline(today, &jobs);
+        } else {
+            advice.steps.extend(override_for_finish(today, &jobs, finish));
         }
-    } else if long {
-        advice.steps.extend(override_for_finish(today, finish));
     }
     advice
 }
@@ -102,13 +108,13 @@ pub fn advise(today: &Plan<'_>) -> Advice {
 fn changes(today: &Plan<'_>, missed: bool) -> Vec<(Change, Options)> {
     let options = &today.options;
     let mut changes = Vec::new();
+    if today.summary.covered_by_wildcard > today.summary.folded {
+        // Where covered names delay the finish, this is the first thing to say.
+        changes.push((Change::FoldWildcards, Options { fold_wildcards: true, ..options.clone() }));
+    }
     if options.names_per_certificate != NamesPerCertificate::Auto {
         let options = Options { names_per_certificate: NamesPerCertificate::Auto, ..options.clone() };
         changes.push((Change::LargerCertificates, options));
-    }
-    if today.summary.covered_by_wildcard > today.summary.folded {
-        // Where covered names delay the finish, this is the first thing to say.
-        changes.insert(0, (Change::FoldWildcards, Options { fold_wildcards: true, ..options.clone() }));
     }
     if options.mix == Mix::None && today.inventory.domain_count() > 1 {
         changes.push((Change::MixTenant, Options { mix: Mix::Tenant, ..options.clone() }));
@@ -122,14 +128,39 @@ fn changes(today: &Plan<'_>, missed: bool) -> Vec<(Change, Options)> {
     changes
 }
 
-fn attempt(today: &Plan<'_>, limits: &Limits, options: Options, change: Change) -> Option<Step> {
-    let other: Result<Plan<'_>, PlanError> = plan(today.inventory, limits, options);
-    let summary = other.ok()?.summary;
-    let meets_deadlines = summary.lateness.is_some_and(|late| late <= Span::ZERO);
-    Some(Step { change, finish_at: summary.last_at?, meets_deadlines })
+/// What a changed plan comes to.
+struct Outcome {
+    finish_at: Timestamp,
+    lateness: Option<Span>,
+    /// The buckets that late orders wait for; sorted.
+    in_the_way: Vec<Bucket>,
 }
 
-/// A tier of an override for the bucket, after `so_far`.
+impl Outcome {
+    fn meets_deadlines(&self) -> bool {
+        self.lateness.is_some_and(|late| late <= Span::ZERO)
+    }
+}
+
+fn attempt(draft: &Draft, jobs: &Jobs<'_>, usable: &Usable<'_>) -> Outcome {
+    let scheduled = schedule_all(draft, jobs, usable);
+    let placed = &scheduled.placed;
+    let last_new = placed.iter().rfind(|order| jobs.held(order.job).is_none()).or(placed.last());
+    let any_late = scheduled.lateness.is_some_and(|late| late > Span::ZERO);
+    let late = placed.iter().filter(|_| any_late).filter(|order| order.at > jobs.urgency(jobs.job(order.job)).deadline);
+    let mut bounds: Vec<Bound> = late.map(|order| order.bound).collect();
+    bounds.sort_unstable();
+    bounds.dedup();
+    let accounts = usable.inventory.accounts.len();
+    let in_the_way = bounds.into_iter().filter_map(|bound| bucket_of(bound, accounts, &scheduled.lanes)).collect();
+    Outcome {
+        finish_at: last_new.map_or(usable.options.start, |last| last.at),
+        lateness: scheduled.lateness,
+        in_the_way,
+    }
+}
+
+/// The tier of an override for the bucket that comes after `so_far`.
 fn next_tier(today: &Plan<'_>, limit: LimitName, so_far: Option<u64>) -> Option<(u64, Limit)> {
     let tiers = today.limits.policy.tiers_of(limit)?;
     let tier = tiers.tiers.iter().copied().find(|tier| so_far.is_none_or(|so_far| *tier > so_far))?;
@@ -137,26 +168,25 @@ fn next_tier(today: &Plan<'_>, limit: LimitName, so_far: Option<u64>) -> Option<
 }
 
 /// Asks for more of every bucket that a late order waits for, a tier at a time, until nothing is late.
-fn overrides_for_deadline(today: &Plan<'_>) -> Option<Step> {
-    let mut asked: FxHashMap<Bound, u64> = FxHashMap::default();
+fn overrides_for_deadline(today: &Plan<'_>, jobs: &Jobs<'_>) -> Option<Step> {
+    let mut asked: BTreeMap<Bucket, u64> = BTreeMap::new();
     let mut limits = today.limits.clone();
     loop {
-        let now = plan(today.inventory, &limits, today.options.clone()).ok()?;
-        let in_the_way = late_bounds(&now);
-        if in_the_way.is_empty() {
-            let met = now.summary.lateness.is_none_or(|late| late <= Span::ZERO);
-            let finish_at = now.summary.last_at?;
-            let change = Change::Overrides { overrides: name_them(today, &asked) };
-            return met.then_some(Step { change, finish_at, meets_deadlines: true });
+        let outcome = attempt(&today.draft, jobs, &Usable::new(today.inventory, &limits, &today.options));
+        if outcome.meets_deadlines() {
+            let name = |(bucket, tier): (&Bucket, &u64)| {
+                let (limit, key) = bucket.describe(today.inventory);
+                name_it(today.limits, limit, key, *tier)
+            };
+            let change = Change::Overrides { overrides: asked.iter().filter_map(name).collect() };
+            return Some(Step { change, finish_at: outcome.finish_at, meets_deadlines: true });
         }
         let mut raised = false;
-        let mut in_the_way: Vec<Bound> = in_the_way.into_iter().collect();
-        in_the_way.sort_unstable();
-        for bound in in_the_way {
-            let Some((limit, key)) = bucket_of(bound, today.inventory) else { continue };
-            if let Some((tier, more)) = next_tier(today, limit, asked.get(&bound).copied()) {
+        for bucket in outcome.in_the_way {
+            let (limit, key) = bucket.describe(today.inventory);
+            if let Some((tier, more)) = next_tier(today, limit, asked.get(&bucket).copied()) {
                 limits.overrides.set(limit, &key, more);
-                asked.insert(bound, tier);
+                asked.insert(bucket, tier);
                 raised = true;
             }
         }
@@ -166,22 +196,6 @@ fn overrides_for_deadline(today: &Plan<'_>) -> Option<Step> {
     }
 }
 
-fn late_bounds(now: &Plan<'_>) -> FxHashSet<Bound> {
-    let late = now.orders.iter().filter(|order| now.deadline_of(order).is_some_and(|deadline| order.at > deadline));
-    late.map(|order| order.bound).filter(|bound| *bound != Bound::Nothing).collect()
-}
-
-fn name_them(today: &Plan<'_>, asked: &FxHashMap<Bound, u64>) -> Vec<Asked> {
-    let mut named: Vec<Asked> = Vec::new();
-    let mut sorted: Vec<(Bound, u64)> = asked.iter().map(|(bound, tier)| (*bound, *tier)).collect();
-    sorted.sort_unstable();
-    for (bound, tier) in sorted {
-        named
-            .extend(bucket_of(bound, today.inventory).and_then(|(limit, key)| name_it(today.limits, limit, key, tier)));
-    }
-    named
-}
-
 fn name_it(limits: &Limits, limit: LimitName, key: String, tier: u64) -> Option<Asked> {
     let tiers = limits.policy.tiers_of(limit)?;
     let falls_behind = limits.policy.limit(limit).and_then(|default| tiers.falls_behind_after(tier, default));
@@ -189,41 +203,38 @@ fn name_it(limits: &Limits, limit: LimitName, key: String, tier: u64) -> Option<
         limit,
         key,
         tier,
-        period_seconds: tiers.period.nanos() / crate::time::NS_PER_S,
-        falls_behind_after_seconds: falls_behind.map(|after| after.nanos() / crate::time::NS_PER_S),
+        period_seconds: tiers.period.nanos() / NS_PER_S,
+        falls_behind_after_seconds: falls_behind.map(|after| after.nanos() / NS_PER_S),
     })
 }
 
 /// The smallest override of the bucket that the last order waits for which at least halves what is left to wait; else the one that
-/// brings the most.
-fn override_for_finish(today: &Plan<'_>, finish: Timestamp) -> Option<Step> {
-    let last = today.orders.iter().rfind(|order| order.at == finish && order.bound != Bound::Nothing)?;
-    let (limit, key) = bucket_of(last.bound, today.inventory)?;
-    let default = today.limits.quota(limit, &key)?;
-    let mut best: Option<Step> = None;
+/// brings the most. The bounds say which that may be; the finish is that of a plan with it.
+fn override_for_finish(today: &Plan<'_>, jobs: &Jobs<'_>, finish: Timestamp) -> Option<Step> {
+    let last = today.orders.iter().rfind(|order| order.at == finish && order.bound != Bound::NOTHING)?;
+    let (limit, key) = today.bound_by(last)?;
+    let with = |more: Limit| {
+        let mut limits = today.limits.clone();
+        limits.overrides.set(limit, &key, more);
+        limits
+    };
+    let half = today.options.start.plus(Span::from_nanos(finish.since(today.options.start).nanos() / 2));
+    let mut best: Option<(Timestamp, u64, Limits)> = None;
     let mut tier = None;
     while let Some((next, more)) = next_tier(today, limit, tier) {
         tier = Some(next);
-        if more.quota.emission() >= default.emission() && more.quota.burst() <= default.burst() {
-            continue;
+        let limits = with(more);
+        let bound = lower_bound(&today.draft, jobs, &Usable::new(today.inventory, &limits, &today.options));
+        if bound < best.as_ref().map_or(finish, |(best, ..)| *best) {
+            best = Some((bound, next, limits));
         }
-        let mut limits = today.limits.clone();
-        limits.overrides.set(limit, &key, more);
-        let change =
-            Change::Overrides { overrides: name_it(today.limits, limit, key.clone(), next).into_iter().collect() };
-        let Some(step) = attempt(today, &limits, today.options.clone(), change) else { continue };
-        let start = today.options.start;
-        let halves = step.finish_at.since(start).nanos() <= finish.since(start).nanos() / 2;
-        let better = step.finish_at < best.as_ref().map_or(finish, |best| best.finish_at);
-        if better {
-            best = Some(step);
-        } else if best.is_some() {
-            // A larger tier of this bucket brings nothing more.
-            break;
-        }
-        if halves && better {
+        if best.as_ref().is_some_and(|(best, ..)| *best <= half) {
             break;
         }
     }
-    best
+    let (_, tier, limits) = best?;
+    let outcome = attempt(&today.draft, jobs, &Usable::new(today.inventory, &limits, &today.options));
+    let change = Change::Overrides { overrides: name_it(today.limits, limit, key, tier).into_iter().collect() };
+    let step = Step { change, finish_at: outcome.finish_at, meets_deadlines: outcome.meets_deadlines() };
+    (step.finish_at < finish).then_some(step)
 }

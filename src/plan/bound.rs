@@ -7,49 +7,55 @@
 
 use rustc_hash::FxHashMap;
 
-use super::jobs::{Jobs, Lane};
-use super::schedule::Terms;
+use super::jobs::{Jobs, Lane, TightLanes};
 use crate::gcra::{Cost, Quota};
 use crate::time::{Span, Timestamp};
 
 /// The bound for `jobs`. `orders_least`: where certificates of several domains are allowed, the fewest orders each account can do with,
 /// however the names are grouped; each domain's bucket then bounds by itself.
-pub(super) fn bound(jobs: &Jobs<'_>, terms: &Terms<'_>, orders_least: Option<&[u64]>) -> Timestamp {
-    let start = terms.start;
+pub(super) fn bound(
+    jobs: &Jobs<'_>,
+    tight: &TightLanes,
+    start: Timestamp,
+    account_quota: &dyn Fn(usize) -> Option<Quota>,
+    orders_least: Option<&[u64]>,
+) -> Timestamp {
     let accounts = jobs.account_count();
     let mut orders = vec![0_u64; accounts];
     jobs.all().iter().for_each(|job| orders[job.account as usize] += 1);
     let mut finish = start;
-    let tight: FxHashMap<Lane, Quota> = jobs.tight_lanes(terms.lane).into_iter().collect();
     let mut releases: Vec<Vec<Timestamp>> = vec![Vec::new(); accounts];
-    if !tight.is_empty() {
+    if !tight.lanes.is_empty() {
         let mut sent: FxHashMap<(Lane, u32), u32> = FxHashMap::default();
         let mut checked: FxHashMap<Lane, u32> = FxHashMap::default();
-        for (job, of) in (0..).zip(jobs.all()) {
+        for (job, of) in (0..).zip(jobs.all()).filter(|(job, _)| jobs.is_tight(*job, tight)) {
             let mut release = start;
-            for (lane, quota) in
-                jobs.lanes(job).filter(|(_, checked)| *checked).filter_map(|(lane, _)| Some((lane, tight.get(&lane)?)))
+            for (lane, quota) in jobs
+                .lanes(job)
+                .into_iter()
+                .filter(|(_, checked)| *checked)
+                .filter_map(|(lane, _)| Some((lane, tight.lanes[tight.place(lane)?].1)))
             {
                 let of_account = sent.entry((lane, of.account)).or_default();
                 *of_account += 1;
-                release = release.max(release_of(*quota, start, *of_account));
+                release = release.max(release_of(quota, start, *of_account));
                 let of_all = checked.entry(lane).or_default();
                 *of_all += 1;
-                finish = finish.max(release_of(*quota, start, *of_all));
+                finish = finish.max(release_of(quota, start, *of_all));
             }
             if release > start {
                 releases[of.account as usize].push(release);
             }
         }
     }
-    for (account, releases) in (0..).zip(&mut releases) {
-        let Some(quota) = (terms.account)(account) else { continue };
+    for (account, releases) in releases.iter_mut().enumerate() {
+        let Some(quota) = account_quota(account) else { continue };
         let at_once = match orders_least {
             Some(least) => {
                 releases.clear();
-                least[account as usize]
+                least[account]
             }
-            None => orders[account as usize] - releases.len() as u64,
+            None => orders[account] - releases.len() as u64,
         };
         finish = finish.max(through(quota, start, at_once, releases));
     }

@@ -4,11 +4,13 @@
 //! spare, are they made smaller, the largest first: small certificates are faster to serve, and one bad name spoils fewer others.
 //! Domains are grouped side by side.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use super::pack::{Fill, Item, pack};
-use super::{Mix, NamesPerCertificate, Options};
+use super::{Mix, Options};
 use crate::inventory::{Group, Inventory};
 use crate::limits::Policy;
 
@@ -63,6 +65,27 @@ impl Grouping {
             self.pieces.push(Piece { domain: *domain, start: index(self.members.len()), len: index(members.len()) });
             self.members.extend_from_slice(members);
         }
+    }
+
+    /// A certificate of names that stand one after the other in the inventory.
+    fn push_run(&mut self, group: u32, urgency: u32, domain: u32, wanted: Range<usize>) {
+        let len = index(wanted.len());
+        self.certificates.push(Certificate { group, urgency, names: len, first_piece: index(self.pieces.len()) });
+        self.pieces.push(Piece { domain, start: index(self.members.len()), len });
+        self.members.extend(wanted.map(index));
+    }
+
+    /// A name of each of these certificates, as places in [`Inventory::wanted`]; looked up step by step.
+    pub(super) fn first_members(&self, certificates: impl Iterator<Item = u32>) -> Vec<u32> {
+        let pieces: Vec<u32> =
+            certificates.map(|certificate| self.certificates[certificate as usize].first_piece).collect();
+        let starts: Vec<u32> = pieces.into_iter().map(|piece| self.pieces[piece as usize].start).collect();
+        starts.into_iter().map(|start| self.members[start as usize]).collect()
+    }
+
+    /// All parts of all certificates.
+    pub(super) fn all_pieces(&self) -> &[Piece] {
+        &self.pieces
     }
 
     /// No certificates, and what was counted.
@@ -144,10 +167,7 @@ struct Grouper<'a> {
 impl<'a> Grouper<'a> {
     fn capacity(&self, group: u32) -> usize {
         let profile = &self.policy.profiles[self.inventory.groups[group as usize].profile as usize];
-        match self.options.names_per_certificate {
-            NamesPerCertificate::Auto => profile.names_max,
-            NamesPerCertificate::AtMost(names) => names.clamp(1, profile.names_max),
-        }
+        self.options.names_per_certificate.capacity(profile)
     }
 
     /// One domain's certificates.
@@ -157,17 +177,20 @@ impl<'a> Grouper<'a> {
         let Some(first) = wanted.first() else { return };
         let has_wildcard = self.inventory.bytes(first.name).starts_with(b"*.");
         grouping.has_wildcard |= has_wildcard;
+        let group = self.inventory.group_of(*first);
         let simple =
-            !has_wildcard && !self.held_wildcards.contains_key(&domain) && wanted.len() <= self.capacity(first.group);
-        if simple && wanted[1..].iter().all(|other| (other.group, other.urgency) == (first.group, first.urgency)) {
+            !has_wildcard && !self.held_wildcards.contains_key(&domain) && wanted.len() <= self.capacity(group);
+        if simple && wanted[1..].iter().all(|other| other.attributes == first.attributes) {
             // Nearly all domains are of this kind.
-            let members: Vec<u32> = range.map(index).collect();
-            return grouping.push(first.group, first.urgency, &[(domain, &members)]);
+            return grouping.push_run(group, self.inventory.urgency_of(*first), domain, range);
         }
         let mut items: Vec<(u32, u32, Item<'_>)> = wanted
             .iter()
             .zip(index(range.start)..)
-            .map(|(of, id)| (of.group, of.urgency, Item { id, rank: of.urgency, name: self.inventory.bytes(of.name) }))
+            .map(|(of, id)| {
+                let (group, urgency) = (self.inventory.group_of(*of), self.inventory.urgency_of(*of));
+                (group, urgency, Item { id, rank: urgency, name: self.inventory.bytes(of.name) })
+            })
             .collect();
         self.fold(domain, &mut items, grouping);
         // Stable: within a group and urgency the names stay sorted.
@@ -232,7 +255,7 @@ impl<'a> Grouper<'a> {
 
     /// Puts what is left over from different domains of a tenant together, the largest first, each where it fits best.
     fn mixed(&self, apart: &Grouping) -> Grouping {
-        let mut left_over: Vec<(u32, std::cmp::Reverse<u32>, u32)> = Vec::new();
+        let mut left_over: Vec<(u32, std::cmp::Reverse<u32>, u32, u32)> = Vec::new();
         let mut mixed = apart.emptied();
         let key = |certificate: usize| (apart.pieces(certificate)[0].domain, apart.certificates[certificate].group);
         let all: Vec<usize> = (0..apart.certificates.len()).collect();
@@ -242,7 +265,8 @@ impl<'a> Grouper<'a> {
             for &certificate in unit {
                 let Certificate { group, urgency, names, .. } = apart.certificates[certificate];
                 if Some(certificate) == smallest && (names as usize) < self.capacity(group) {
-                    left_over.push((group, std::cmp::Reverse(names), index(certificate)));
+                    let place = self.inventory.domain_place(apart.pieces(certificate)[0].domain);
+                    left_over.push((group, std::cmp::Reverse(names), place, index(certificate)));
                 } else {
                     let piece = apart.pieces(certificate)[0];
                     mixed.push(group, urgency, &[(piece.domain, apart.members(piece))]);
@@ -253,7 +277,7 @@ impl<'a> Grouper<'a> {
         for of_group in left_over.chunk_by(|a, b| a.0 == b.0) {
             let group = of_group[0].0;
             for bin in best_fit(
-                of_group.iter().map(|(_, names, certificate)| (names.0 as usize, *certificate)),
+                of_group.iter().map(|(_, names, _, certificate)| (names.0 as usize, *certificate)),
                 self.capacity(group),
             ) {
                 let pieces: Vec<(u32, &[u32])> = bin
@@ -271,7 +295,7 @@ impl<'a> Grouper<'a> {
 
 /// The urgency of the most urgent name of a certificate.
 pub(super) fn most_urgent(inventory: &Inventory, members: &[u32]) -> u32 {
-    members.iter().map(|id| inventory.wanted()[*id as usize].urgency).min().unwrap_or_default()
+    members.iter().map(|id| inventory.urgency_of(inventory.wanted()[*id as usize])).min().unwrap_or_default()
 }
 
 pub(super) fn ids(items: &[Item<'_>]) -> Vec<u32> {

@@ -62,9 +62,11 @@ pub(super) fn shrink(grouping: Grouping, inventory: &Inventory, spare: &Spare<'_
     let mut units = units(&grouping, inventory);
     let mut total = grouping.certificates.len();
     let may = units.iter().enumerate().filter(|(_, unit)| may_grow[unit.account as usize]);
-    let mut largest: BinaryHeap<(usize, Reverse<usize>)> =
-        may.map(|(place, unit)| (unit.largest(), Reverse(place))).collect();
-    while let Some((_, Reverse(place))) = largest.pop() {
+    // Of equals, in an order that depends on contents alone.
+    let tie = |unit: &Unit<'_>| (inventory.domain_place(unit.domain), grouping.certificates[unit.old.start].group);
+    let mut largest: BinaryHeap<(usize, Reverse<((u32, u32), usize)>)> =
+        may.map(|(place, unit)| (unit.largest(), Reverse((tie(unit), place)))).collect();
+    while let Some((_, Reverse((tie, place)))) = largest.pop() {
         let unit = &mut units[place];
         let (of_account, of_domain) =
             (&mut by_account[unit.account as usize], by_domain.entry(unit.domain).or_default());
@@ -77,7 +79,7 @@ pub(super) fn shrink(grouping: Grouping, inventory: &Inventory, spare: &Spare<'_
             *of_account += 1;
             *of_domain += 1;
             total += 1;
-            largest.push((unit.largest(), Reverse(place)));
+            largest.push((unit.largest(), Reverse((tie, place))));
         }
     }
     let goes_at_once = |unit: &Unit<'_>| {

@@ -5,7 +5,7 @@ use rustc_hash::FxHashMap;
 use super::group::Grouping;
 use super::schedule::Bound;
 use super::stagger::Staggered;
-use super::{Options, Order, Scheduled, Subject, bucket_of};
+use super::{Draft, Options, Order, Scheduled, Subject, bucket_of};
 use crate::inventory::Inventory;
 use crate::limits::{LimitName, Limits, Profile};
 use crate::rules::Exemption;
@@ -124,11 +124,11 @@ pub(super) fn summarize(
     inventory: &Inventory,
     limits: &Limits,
     options: &Options,
-    grouping: &Grouping,
+    draft: &Draft,
     orders: &[Order],
     scheduled: &Scheduled,
-    staggered: &Staggered,
 ) -> Summary {
+    let Draft { grouping, staggered, .. } = draft;
     let mut waits: FxHashMap<Bound, (u64, Span)> = FxHashMap::default();
     let mut days: Vec<(u64, u64)> = Vec::new();
     for order in orders {
@@ -140,7 +140,7 @@ pub(super) fn summarize(
             Subject::New(_) => days[day].0 += 1,
             Subject::Renewal(_) => days[day].1 += 1,
         }
-        if order.bound != Bound::Nothing {
+        if order.bound != Bound::NOTHING {
             let (count, delay) = waits.entry(order.bound).or_default();
             *count += 1;
             *delay = order.at.since(options.start).max(*delay);
@@ -151,7 +151,8 @@ pub(super) fn summarize(
     waits.sort_unstable_by(|a, b| (b.0, b.1, a.2).cmp(&(a.0, a.1, b.2)));
     let bottleneck_count = waits.len() as u64;
     let bottlenecks = waits.into_iter().take(10).filter_map(|(delay, orders, bound)| {
-        let (limit, key) = bucket_of(bound, inventory)?;
+        let bucket = bucket_of(bound, inventory.accounts.len(), &scheduled.lanes)?;
+        let (limit, key) = bucket.describe(inventory);
         Some(Bottleneck { limit, key, orders, delay })
     });
     let is_new = |order: &&Order| matches!(order.subject, Subject::New(_));
@@ -169,7 +170,7 @@ pub(super) fn summarize(
     let largest = grouping.certificates.iter().map(|of| u64::from(of.names)).chain(held_sizes).max();
     Summary {
         orders: orders.len() as u64,
-        certificates: scheduled.new_count as u64,
+        certificates: grouping.certificates.len() as u64,
         hostnames: new_names + renewed_names,
         registered_domains: domains(inventory, grouping, orders),
         first_at: first.map(|order| order.at),
@@ -193,14 +194,11 @@ pub(super) fn summarize(
 
 fn domains(inventory: &Inventory, grouping: &Grouping, orders: &[Order]) -> u64 {
     let mut seen = vec![false; inventory.domain_count()];
+    // Every new certificate has an order.
+    grouping.all_pieces().iter().for_each(|piece| seen[piece.domain as usize] = true);
     for order in orders {
-        match order.subject {
-            Subject::New(certificate) => {
-                grouping.pieces(certificate as usize).iter().for_each(|piece| seen[piece.domain as usize] = true);
-            }
-            Subject::Renewal(held) => {
-                inventory.held_names(held as usize).iter().for_each(|name| seen[name.domain as usize] = true)
-            }
+        if let Subject::Renewal(held) = order.subject {
+            inventory.held_names(held as usize).iter().for_each(|name| seen[name.domain as usize] = true);
         }
     }
     seen.into_iter().filter(|seen| *seen).count() as u64

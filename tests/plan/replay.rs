@@ -154,7 +154,7 @@ fn check(world: &World, seed: u64) -> Result<(), TestCaseError> {
     let all = [Delays::IssuedLate, Delays::FirstHalf, Delays::SecondHalf, Delays::One(0), Delays::One(a)];
     let others = [Delays::OneAndIssues(b), Delays::One(c), Delays::Any, Delays::Any];
     for (round, delays) in all.into_iter().chain(others).enumerate() {
-        let refused = refused(&orders, &inventory, left.limits(), plan.margin, delays, seed ^ round as u64);
+        let refused = refused(&orders, &inventory, left.limits(), plan.margin(), delays, seed ^ round as u64);
         prop_assert!(refused.is_none(), "{}", refused.unwrap_or_default());
     }
     Ok(())

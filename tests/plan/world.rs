@@ -216,8 +216,8 @@ pub(super) fn orders(plan: &Plan<'_>) -> Vec<Ordered> {
         let group = &plan.inventory.groups[plan.group_of(order) as usize];
         ordered.push(Ordered {
             at: order.at,
-            names: names.iter().map(|name| (*name).to_owned()).collect(),
-            domains: domains.iter().map(|domain| (*domain).to_owned()).collect(),
+            names: names.iter().map(|name| String::from_utf8(name.to_vec()).unwrap()).collect(),
+            domains: domains.iter().map(|domain| String::from_utf8(domain.to_vec()).unwrap()).collect(),
             account: plan.inventory.accounts[group.account as usize].clone(),
             held: match order.subject {
                 Subject::New(_) => None,
