@@ -7,10 +7,11 @@ use rayon::prelude::*;
 
 use super::failure::Hint as _;
 use super::output::{self, Interrupt};
+use super::plan_file::PlanFile;
 use super::{Context, Exit, Format, TEMPLATE, input};
 use crate::inventory::Settings;
 use crate::plan::advise::advise;
-use crate::plan::{Mix, NamesPerCertificate, Options, Plan, Share, plan};
+use crate::plan::{Mix, NamesPerCertificate, Options, Plan, Share, plan, replan};
 use crate::report::plan::{PlanReport, text};
 use crate::report::{json, plan_file, rejects};
 use crate::time::{Span, Timestamp};
@@ -67,6 +68,9 @@ pub struct Args {
     /// Spread renewals without ARI over this time before they are due
     #[arg(long, value_name = "SPAN", default_value = "3d", value_parser = at_least_nothing)]
     pub spread: Span,
+    /// Plan again: what has not changed since this plan keeps its names, number and time
+    #[arg(long, value_name = "OLDPLAN")]
+    pub from: Option<PathBuf>,
     /// Plan the good rows even if there are bad ones
     #[arg(long)]
     pub skip_invalid: bool,
@@ -81,6 +85,7 @@ const EXAMPLES: &str = "Examples:
   certpace plan a.csv b.csv --start 2026-12-01         several files, from a date on
   certpace plan names.csv --deadline 2027-02-28        is it done by then? If not: what would do it?
   certpace plan names.csv --overrides overrides.toml   with what was granted to you
+  certpace plan new.csv --from plan.jsonl -o new.jsonl moves nothing that has not changed
   cut -d, -f1 names.csv | certpace plan -              names from another program
 
 An inventory has the column hostname (or domain, name, fqdn); others it may have:
@@ -148,7 +153,12 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         output::write(path, &interrupt, std::iter::once(rejects::file(&inventory)))?;
     }
     input::tell_rejects(&inventory, args.skip_invalid, *terminal)?;
-    let plan = plan(&inventory, limits, options(args, start)).hint("certpace plan --help describes the options")?;
+    let options = options(args, start);
+    let planned = match &args.from {
+        None => plan(&inventory, limits, options),
+        Some(path) => replan(&inventory, limits, options, &PlanFile::open(path)?.into_earlier()?),
+    };
+    let plan = planned.hint("certpace plan --help describes the options")?;
     let to_stdout = args.output.as_deref().is_some_and(|path| path.as_os_str() == "-");
     if let Some(path) = args.output.as_deref().filter(|_| !to_stdout) {
         output::write(path, &Interrupt::watch(), parts(&plan, context))?;

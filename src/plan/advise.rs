@@ -116,7 +116,8 @@ fn changes(today: &Plan<'_>, missed: bool) -> Vec<(Change, Options)> {
         let options = Options { names_per_certificate: NamesPerCertificate::Auto, ..options.clone() };
         changes.push((Change::LargerCertificates, options));
     }
-    if options.mix == Mix::None && today.inventory.domain_count() > 1 {
+    let has_tenants = today.inventory.tenants.iter().any(|tenant| !tenant.is_empty());
+    if options.mix == Mix::None && today.inventory.domain_count() > 1 && has_tenants {
         changes.push((Change::MixTenant, Options { mix: Mix::Tenant, ..options.clone() }));
     }
     if missed && options.headroom > Share::default() {

@@ -195,6 +195,13 @@ impl<'a> Jobs<'a> {
         &self.fair_order
     }
 
+    /// All jobs, the most urgent first, and fair among equals.
+    pub(super) fn by_urgency(&self) -> Vec<u32> {
+        let mut order = self.fair_order.clone();
+        order.sort_by_key(|job| self.jobs[*job as usize].urgency);
+        order
+    }
+
     /// A job's place in that order.
     pub(super) fn fair_place(&self, job: u32) -> u32 {
         self.fair_places[job as usize]

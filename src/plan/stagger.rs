@@ -42,8 +42,14 @@ struct Allowed {
     exemption: Exemption,
 }
 
-/// Spreads what falls due.
-pub(super) fn stagger(inventory: &Inventory, terms: &RenewalTerms, options: &Options, margin: Span) -> Staggered {
+/// Spreads what falls due. `before` has the times of an earlier plan: they are kept where they still are allowed.
+pub(super) fn stagger(
+    inventory: &Inventory,
+    terms: &RenewalTerms,
+    options: &Options,
+    margin: Span,
+    before: &dyn Fn(u32) -> Option<Timestamp>,
+) -> Staggered {
     let mut staggered = Staggered::default();
     let mut due = Vec::new();
     for (held, of) in (0..).zip(&inventory.held) {
@@ -53,7 +59,12 @@ pub(super) fn stagger(inventory: &Inventory, terms: &RenewalTerms, options: &Opt
         }
         match allowed.exemption {
             Exemption::None => staggered.unexempt.push(held),
-            Exemption::SameSet | Exemption::Ari => due.push((held, allowed)),
+            Exemption::SameSet | Exemption::Ari => {
+                match before(held).filter(|at| (allowed.from..allowed.to).contains(at)) {
+                    Some(at) => staggered.renewals.push(Renewal { at, held, exemption: allowed.exemption }),
+                    None => due.push((held, allowed)),
+                }
+            }
         }
     }
     let hour = |at: Timestamp| at.unix_nanos().div_euclid(HOUR_NS);
@@ -77,7 +88,6 @@ pub(super) fn stagger(inventory: &Inventory, terms: &RenewalTerms, options: &Opt
         }
     }
     for (hour, places) in by_hour {
-        staggered.peak_hour = staggered.peak_hour.max(places.len() as u64);
         let step = HOUR_NS / i64::try_from(places.len()).unwrap_or(i64::MAX).max(1);
         let mut at = Timestamp::from_unix_nanos(hour * HOUR_NS + step / 2);
         for place in places {
@@ -93,6 +103,8 @@ pub(super) fn stagger(inventory: &Inventory, terms: &RenewalTerms, options: &Opt
         }
     }
     staggered.renewals.sort_unstable_by_key(|renewal| (renewal.at, renewal.held));
+    let by_hour = staggered.renewals.chunk_by(|a, b| hour(a.at) == hour(b.at));
+    staggered.peak_hour = by_hour.map(<[Renewal]>::len).max().unwrap_or_default() as u64;
     staggered
 }
 
