@@ -252,7 +252,8 @@ fn schedule_all(draft: &Draft, jobs: &Jobs<'_>, usable: &Usable<'_>) -> Schedule
             }
         }
     }
-    let moved = jobs.urgencies().len() > 1 && finish(&placed) > bound_at.plus(draft.margin);
+    let is_later = || finish(&placed) > finish(&attempt(Aim::FinishAlone(bound_at)).0);
+    let moved = jobs.urgencies().len() > 1 && finish(&placed) > bound_at && is_later();
     let lanes = tight.lanes.iter().map(|(lane, _)| *lane).collect();
     Scheduled { placed, lanes, bound_at, bound_without_reserve_at, lateness: late, moved }
 }

@@ -45,7 +45,7 @@ pub fn write(path: &Path, interrupt: &Interrupt, parts: impl Iterator<Item = Vec
             return pour(&mut file, interrupt, parts).with_context(fail);
         }
     }
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let mut aside =
         tempfile::Builder::new().prefix(".certpace-").permissions(mode()).tempfile_in(folder).with_context(fail)?;
     pour(aside.as_file_mut(), interrupt, parts).with_context(fail)?;

@@ -201,8 +201,10 @@ impl<'a> Grouper<'a> {
         let has_wildcard = self.inventory.bytes(first.name).starts_with(b"*.");
         grouping.has_wildcard |= has_wildcard;
         let group = self.inventory.group_of(*first);
-        let simple =
-            self.taken.is_empty() && !has_wildcard && !self.held_wildcards.contains_key(&domain) && wanted.len() <= self.capacity(group);
+        let simple = self.taken.is_empty()
+            && !has_wildcard
+            && !self.held_wildcards.contains_key(&domain)
+            && wanted.len() <= self.capacity(group);
         if simple && wanted[1..].iter().all(|other| other.attributes == first.attributes) {
             // Nearly all domains are of this kind.
             return grouping.push_run(group, self.inventory.urgency_of(*first), domain, range);

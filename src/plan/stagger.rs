@@ -34,6 +34,9 @@ pub(super) struct Staggered {
     pub(super) peak_hour: u64,
 }
 
+/// The first and the last hour that a renewal may go in.
+type Hours = (i64, i64);
+
 /// When a renewal may go, and what exempts it then.
 struct Allowed {
     from: Timestamp,
@@ -83,7 +86,7 @@ pub(super) fn stagger(
     let mut by_hour: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
     for (hour, class, count) in fill(&counts, low).unwrap_or_default() {
         if let Some(places) = alike.get_mut(&class) {
-            let rest = places.split_off((count as usize).min(places.len()));
+            let rest = places.split_off(usize::try_from(count).unwrap_or(usize::MAX).min(places.len()));
             by_hour.entry(hour).or_default().append(&mut std::mem::replace(places, rest));
         }
     }
@@ -109,7 +112,7 @@ pub(super) fn stagger(
 }
 
 /// Fills hours with at most `most` renewals each, earliest end first: how many of which kind in which hour; `None` if that is too few.
-fn fill(counts: &[((i64, i64), u64)], most: u64) -> Option<Vec<(i64, (i64, i64), u64)>> {
+fn fill(counts: &[(Hours, u64)], most: u64) -> Option<Vec<(i64, Hours, u64)>> {
     let mut filled = Vec::new();
     let mut open: BinaryHeap<Reverse<(i64, i64, u64)>> = BinaryHeap::new();
     let mut coming = counts.iter().peekable();
