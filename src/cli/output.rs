@@ -32,7 +32,7 @@ impl Interrupt {
 ///
 /// # Errors
 /// Where it can't be written, or an interrupt comes: then `path` is as it was.
-pub fn write(path: &Path, interrupt: &Interrupt, parts: impl Iterator<Item = Vec<u8>>) -> anyhow::Result<()> {
+pub fn write(path: &Path, interrupt: &Interrupt, parts: impl Iterator<Item = Vec<Vec<u8>>> + Send) -> anyhow::Result<()> {
     let fail = || format!("can't write {}", path.display());
     // Through a link, so that the link stays one.
     let target = fs::canonicalize(path).unwrap_or_else(|_new| path.to_owned());
@@ -54,12 +54,16 @@ pub fn write(path: &Path, interrupt: &Interrupt, parts: impl Iterator<Item = Vec
     Ok(())
 }
 
-fn pour(file: &mut File, interrupt: &Interrupt, parts: impl Iterator<Item = Vec<u8>>) -> io::Result<()> {
-    for part in parts {
+/// Writes part after part; the next one is made while one is written.
+fn pour(file: &mut File, interrupt: &Interrupt, mut parts: impl Iterator<Item = Vec<Vec<u8>>> + Send) -> io::Result<()> {
+    let mut ready = parts.next();
+    while let Some(part) = ready {
         if interrupt.has_come() {
             return Err(io::Error::new(io::ErrorKind::Interrupted, "interrupted; the file is as it was"));
         }
-        file.write_all(&part)?;
+        let (written, next) = rayon::join(|| part.iter().try_for_each(|bytes| file.write_all(bytes)), || parts.next());
+        written?;
+        ready = next;
     }
     Ok(())
 }

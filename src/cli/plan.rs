@@ -10,6 +10,7 @@ use super::output::{self, Interrupt};
 use super::plan_file::PlanFile;
 use super::{Context, Exit, Format, TEMPLATE, input};
 use crate::inventory::Settings;
+use crate::psl::SuffixList;
 use crate::plan::advise::advise;
 use crate::plan::{Mix, NamesPerCertificate, Options, Plan, Share, plan, replan};
 use crate::report::plan::{PlanReport, text};
@@ -150,7 +151,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let inventory = input::inventory(input::sources(&args.inventories)?, &settings, *terminal)?;
     let interrupt = Interrupt::default();
     if let Some(path) = &args.rejects {
-        output::write(path, &interrupt, std::iter::once(rejects::file(&inventory)))?;
+        output::write(path, &interrupt, std::iter::once(vec![rejects::file(&inventory)]))?;
     }
     input::tell_rejects(&inventory, args.skip_invalid, *terminal)?;
     let options = options(args, start);
@@ -160,13 +161,13 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     };
     let plan = planned.hint("certpace plan --help describes the options")?;
     let to_stdout = args.output.as_deref().is_some_and(|path| path.as_os_str() == "-");
-    if let Some(path) = args.output.as_deref().filter(|_| !to_stdout) {
-        output::write(path, &Interrupt::watch(), parts(&plan, context))?;
-    }
-    let advice = advise(&plan);
+    let target = args.output.as_deref().filter(|_| !to_stdout);
+    let write = || target.map_or(Ok(()), |path| output::write(path, &Interrupt::watch(), parts(&plan, context.suffixes())));
+    let (written, advice) = rayon::join(write, || advise(&plan));
+    written?;
     let late = plan.summary.lateness.is_some_and(|late| late > Span::ZERO);
     if to_stdout {
-        for part in parts(&plan, context) {
+        for part in parts(&plan, context.suffixes()).flatten() {
             terminal.answer_raw(&part)?;
         }
     } else {
@@ -198,18 +199,15 @@ fn options(args: &Args, start: Timestamp) -> Options {
 }
 
 /// Orders that are rendered in one go.
-const ORDERS_A_PART: usize = 8 * 1024;
+const ORDERS_A_PIECE: usize = 8 * 1024;
 
-/// The plan file, part by part; the next parts are rendered side by side while one is written.
-fn parts<'a>(plan: &'a Plan<'_>, context: &'a Context) -> impl Iterator<Item = Vec<u8>> + 'a {
+/// The plan file, part by part; each holds pieces that are rendered side by side.
+fn parts<'a>(plan: &'a Plan<'_>, suffixes: &'a SuffixList) -> impl Iterator<Item = Vec<Vec<u8>>> + Send + 'a {
     let count = plan.orders.len();
-    let at_once = ORDERS_A_PART * rayon::current_num_threads() * 4;
-    let rounds = (0..count).step_by(at_once).flat_map(move |from| {
-        let starts: Vec<usize> = (from..count.min(from + at_once)).step_by(ORDERS_A_PART).collect();
-        starts
-            .into_par_iter()
-            .map(|start| plan_file::orders(plan, start..count.min(start + ORDERS_A_PART)))
-            .collect::<Vec<_>>()
+    let at_once = ORDERS_A_PIECE * rayon::current_num_threads() * 4;
+    let rounds = (0..count).step_by(at_once).map(move |from| {
+        let starts: Vec<usize> = (from..count.min(from + at_once)).step_by(ORDERS_A_PIECE).collect();
+        starts.into_par_iter().map(|start| plan_file::orders(plan, start..count.min(start + ORDERS_A_PIECE))).collect()
     });
-    std::iter::once(plan_file::head(plan, context.suffixes())).chain(rounds)
+    std::iter::once_with(move || vec![plan_file::head(plan, suffixes)]).chain(rounds)
 }
