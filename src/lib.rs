@@ -2,7 +2,6 @@
 //!
 //! The modules stand in the order of their layers: each uses only those above it, and `tests/architecture.rs` holds that.
 //! The core is pure: no I/O, no clock, no environment, no globals, no floats in decisions. Time comes in as an argument.
-#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may panic"))]
 
 // Core.
 pub mod time;

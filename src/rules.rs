@@ -17,7 +17,7 @@ use std::net::IpAddr;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::buckets::{Batch, BucketId, Buckets, Mode, Transaction, Verdict};
+use crate::buckets::{Batch, BucketId, Buckets, Mode, Transaction};
 use crate::limits::{LimitName, Limits};
 use crate::name::{Identifier, NameSet};
 use crate::psl::SuffixList;
@@ -98,6 +98,12 @@ impl Model {
         self.registry.describe(bucket)
     }
 
+    /// Whether the bucket's quota is an override.
+    #[must_use]
+    pub fn is_overridden(&self, bucket: BucketId) -> bool {
+        self.registry.is_overridden(bucket, &self.limits)
+    }
+
     /// Makes an order of `account` for `names` known. The same order has the same id.
     pub fn order(&mut self, account: &str, names: &NameSet) -> OrderId {
         self.registry.order(account, names, &self.limits, &self.suffixes, &mut self.buckets)
@@ -124,8 +130,8 @@ impl Model {
             return Decision::Paused;
         }
         self.registry.check(order, exemption, batch);
-        let verdict = self.buckets.decide(batch, now);
-        decision(verdict, batch, now)
+        let allowed = self.buckets.decide(batch, now);
+        decision(allowed, batch, now)
     }
 
     /// The order was let through and then refused for another reason: its tokens come back.
@@ -146,8 +152,8 @@ impl Model {
     /// May an account be registered from `ip` at `now`? If so the token is spent.
     pub fn new_registration(&mut self, ip: IpAddr, now: Timestamp, batch: &mut Batch) -> Decision {
         self.registration(ip, batch);
-        let verdict = self.buckets.decide(batch, now);
-        decision(verdict, batch, now)
+        let allowed = self.buckets.decide(batch, now);
+        decision(allowed, batch, now)
     }
 
     /// The registration was let through and then failed: its tokens come back.
@@ -184,7 +190,7 @@ impl Model {
         pausing.clear();
         let key = BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(account, name);
         pausing.push(Transaction::of(registry.bucket(key, limits, buckets), Mode::CheckAndSpend));
-        let pauses = !buckets.decide(pausing, now).allowed;
+        let pauses = !buckets.decide(pausing, now);
         if pauses {
             self.paused.insert((account, name));
         }
@@ -207,8 +213,8 @@ impl Model {
     }
 }
 
-fn decision(verdict: Verdict, batch: &Batch, now: Timestamp) -> Decision {
-    if verdict.allowed {
+fn decision(allowed: bool, batch: &Batch, now: Timestamp) -> Decision {
+    if allowed {
         return Decision::Allow;
     }
     let wait = batch.denials().map(|(_, outcome)| outcome.retry_in).max().unwrap_or_default();

@@ -161,6 +161,12 @@ impl Span {
         self.0
     }
 
+    /// This span less `other`; saturates.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
     /// Seconds, as a number with a fraction: for output only.
     #[must_use]
     pub fn seconds_f64(self) -> f64 {
@@ -238,7 +244,7 @@ impl fmt::Display for Span {
             pair(f, h, "h", min, "min")
         } else if min > 0 {
             pair(f, min, "min", s % 60, "s")
-        } else if s > 0 && ns % 1_000_000_000 != 0 {
+        } else if s > 0 && !ns.is_multiple_of(1_000_000_000) {
             write!(f, "{sign}{}.{:03} s", s, ns / 1_000_000 % 1_000)
         } else if s > 0 || ns == 0 {
             write!(f, "{sign}{s} s")

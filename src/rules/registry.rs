@@ -73,10 +73,10 @@ fn dense(len: usize) -> u32 {
     u32::try_from(len).unwrap_or_else(|_too_many| unreachable!("ids of 32 bits outlast memory"))
 }
 
-/// The buckets of an order, as ranges of [`Registry::order_buckets`]: orders of the account, then failures, then the domains
-/// that are checked, then those that are spent, then the set.
+/// The buckets of an order, as lengths of runs in [`Registry::order_buckets`] from `start` on: the account's orders, then the
+/// failures, then the domains that are checked, then those that are spent, then the set.
 #[derive(Clone, Copy, Debug)]
-struct OrderBuckets {
+struct Order {
     account: u32,
     set: u32,
     start: u32,
@@ -84,6 +84,7 @@ struct OrderBuckets {
     checked: u32,
     spent: u32,
     names: u32,
+    names_end: u32,
 }
 
 #[derive(Debug, Default)]
@@ -94,7 +95,7 @@ pub(super) struct Registry {
     sets: Interner<SetKey>,
     by_key: FxHashMap<BucketKey, Option<BucketId>>,
     keys: Vec<BucketKey>,
-    orders: Vec<OrderBuckets>,
+    orders: Vec<Order>,
     order_ids: FxHashMap<(u32, u32), OrderId>,
     order_buckets: Vec<Option<BucketId>>,
     order_names: Vec<u32>,
@@ -121,6 +122,11 @@ impl Registry {
         });
         self.by_key.insert(key, bucket);
         bucket
+    }
+
+    pub(super) fn is_overridden(&self, bucket: BucketId, limits: &Limits) -> bool {
+        let key = self.key(bucket);
+        limits.overrides.find(limit_of(key), &self.override_id(key)).is_some()
     }
 
     /// The id by which an override for the bucket is looked up.
@@ -173,42 +179,51 @@ impl Registry {
         if let Some(known) = self.order_ids.get(&(account, set)) {
             return *known;
         }
-        let start = dense(self.order_buckets.len());
         let mut domains: Vec<String> = names.identifiers().iter().map(|name| suffixes.domain_of(name)).collect();
         domains.sort_unstable();
         domains.dedup();
-        self.push(BucketKey::NewOrdersPerAccount(account), limits, buckets);
-        let first_name = dense(self.order_names.len());
-        for name in names.identifiers() {
-            let name = self.names.intern(name.clone());
-            self.order_names.push(name);
-            self.push(BucketKey::FailedAuthorizationsPerDomainPerAccount(account, name), limits, buckets);
-        }
         let domains: Vec<u32> = domains.into_iter().map(|domain| self.domains.intern(domain.into())).collect();
-        for &domain in &domains {
-            let own = BucketKey::CertificatesPerDomainPerAccount(account, domain);
-            let global = BucketKey::CertificatesPerDomain(domain);
-            self.push(if own_domain_buckets { own } else { global }, limits, buckets);
+        let order_names: Vec<u32> = names.identifiers().iter().map(|name| self.names.intern(name.clone())).collect();
+
+        let start = dense(self.order_buckets.len());
+        let bucket = self.bucket(BucketKey::NewOrdersPerAccount(account), limits, buckets);
+        self.order_buckets.push(bucket);
+        let failures =
+            order_names.iter().map(|&name| BucketKey::FailedAuthorizationsPerDomainPerAccount(account, name));
+        let mut failures = self.push(failures, limits, buckets);
+        if failures == 0 {
+            // It is off for the account: Boulder then makes one transaction for all names, which asks for nothing.
+            self.order_buckets.push(None);
+            failures = 1;
         }
-        let spent_from = self.order_buckets.len();
-        for &domain in &domains {
-            if own_domain_buckets {
-                self.push(BucketKey::CertificatesPerDomainPerAccount(account, domain), limits, buckets);
-            }
-            self.push(BucketKey::CertificatesPerDomain(domain), limits, buckets);
-        }
-        let spent = dense(self.order_buckets.len() - spent_from);
-        self.push(BucketKey::CertificatesPerFqdnSet(set), limits, buckets);
+        let own = |&domain: &u32| BucketKey::CertificatesPerDomainPerAccount(account, domain);
+        let global = |&domain: &u32| BucketKey::CertificatesPerDomain(domain);
+        let (checked, spent) = if own_domain_buckets {
+            let both = domains.iter().flat_map(|domain| [own(domain), global(domain)]);
+            (self.push(domains.iter().map(own), limits, buckets), self.push(both, limits, buckets))
+        } else {
+            let checked = self.push(domains.iter().map(global), limits, buckets);
+            (checked, self.push(domains.iter().map(global), limits, buckets))
+        };
+        let bucket = self.bucket(BucketKey::CertificatesPerFqdnSet(set), limits, buckets);
+        self.order_buckets.push(bucket);
+
         let order = OrderId(dense(self.orders.len()));
-        let (failures, checked) = (dense(names.identifiers().len()), dense(domains.len()));
-        self.orders.push(OrderBuckets { account, set, start, failures, checked, spent, names: first_name });
+        let (names, names_end) = (dense(self.order_names.len()), dense(self.order_names.len() + order_names.len()));
+        self.order_names.extend(order_names);
+        self.orders.push(Order { account, set, start, failures, checked, spent, names, names_end });
         self.order_ids.insert((account, set), order);
         order
     }
 
-    fn push(&mut self, key: BucketKey, limits: &Limits, buckets: &mut Buckets) {
-        let bucket = self.bucket(key, limits, buckets);
-        self.order_buckets.push(bucket);
+    /// Adds the buckets of `keys` whose limit is on; returns how many there are.
+    fn push(&mut self, keys: impl Iterator<Item = BucketKey>, limits: &Limits, buckets: &mut Buckets) -> u32 {
+        let before = self.order_buckets.len();
+        for key in keys {
+            let bucket = self.bucket(key, limits, buckets);
+            self.order_buckets.extend(bucket.map(Some));
+        }
+        dense(self.order_buckets.len() - before)
     }
 
     pub(super) fn set_of(&self, order: OrderId) -> u32 {
@@ -218,33 +233,30 @@ impl Registry {
     /// Account and name of each authorization the order needs.
     pub(super) fn pairs_of(&self, order: OrderId) -> impl Iterator<Item = (u32, u32)> + '_ {
         let of = self.orders[order.index()];
-        let names = &self.order_names[of.names as usize..(of.names + of.failures) as usize];
-        names.iter().map(move |&name| (of.account, name))
+        self.order_names[of.names as usize..of.names_end as usize].iter().map(move |&name| (of.account, name))
     }
 
     /// What a new order checks and spends.
     #[inline]
     pub(super) fn check(&self, order: OrderId, exemption: Exemption, batch: &mut Batch) {
-        let of = self.orders[order.index()];
-        let buckets = &self.order_buckets[of.start as usize..];
-        let (failures, checked, spent) = (of.failures as usize, of.checked as usize, of.spent as usize);
         let in_full = match exemption {
             Exemption::Ari => return,
             Exemption::SameSet => false,
             Exemption::None => true,
         };
+        let of = self.orders[order.index()];
+        let buckets = &self.order_buckets[of.start as usize..];
+        let (failures, checked, spent) = (of.failures as usize, of.checked as usize, of.spent as usize);
+        let check = |&bucket: &Option<BucketId>| Transaction::of(bucket, Mode::CheckOnly);
         if in_full {
             batch.push(Transaction::of(buckets[0], Mode::CheckAndSpend));
         }
-        for &bucket in &buckets[1..=failures] {
-            batch.push(Transaction::of(bucket, Mode::CheckOnly));
-        }
+        let (failures, rest) = buckets[1..].split_at(failures);
+        failures.iter().map(check).for_each(|transaction| batch.push(transaction));
         if in_full {
-            for &bucket in &buckets[1 + failures..1 + failures + checked] {
-                batch.push(Transaction::of(bucket, Mode::CheckOnly));
-            }
+            rest[..checked].iter().map(check).for_each(|transaction| batch.push(transaction));
         }
-        batch.push(Transaction::of(buckets[1 + failures + checked + spent], Mode::CheckOnly));
+        batch.push(check(&rest[checked + spent]));
     }
 
     /// What an issue spends.
@@ -253,12 +265,9 @@ impl Registry {
         let of = self.orders[order.index()];
         let first = (of.start + 1 + of.failures + of.checked) as usize;
         let set = first + of.spent as usize;
-        if !renewal {
-            for &bucket in &self.order_buckets[first..set] {
-                batch.push(Transaction::of(bucket, Mode::SpendOnly));
-            }
+        for &bucket in &self.order_buckets[if renewal { set } else { first }..=set] {
+            batch.push(Transaction::of(bucket, Mode::SpendOnly));
         }
-        batch.push(Transaction::of(self.order_buckets[set], Mode::SpendOnly));
     }
 }
 
