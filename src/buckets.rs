@@ -16,6 +16,7 @@ pub struct BucketId(NonZeroU32);
 
 /// What a transaction does to its bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u32)]
 pub enum Mode {
     /// Asks for tokens and takes them.
     CheckAndSpend,
@@ -41,7 +42,7 @@ pub struct Transaction {
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     transactions: Vec<Transaction>,
-    /// Each transaction's bucket as it was before: its outcome is computed when it is read, which few callers do.
+    /// Each one's bucket as it was before: an outcome is computed when it is read, which few callers do.
     before: Vec<Slot>,
     action: Action,
 }
@@ -86,8 +87,7 @@ impl Transaction {
     /// `mode` on `bucket`: a reset costs nothing, all else one token. [`Mode::AllowOnly`] where the limit is off.
     #[must_use]
     #[inline]
-    pub fn of(bucket: Option<BucketId>, mode: Mode) -> Self {
-        let mode = if bucket.is_some() { mode } else { Mode::AllowOnly };
+    pub const fn of(bucket: Option<BucketId>, mode: Mode) -> Self {
         let cost = match mode {
             Mode::CheckAndSpend | Mode::CheckOnly | Mode::SpendOnly => Cost::ONE,
             Mode::Reset | Mode::AllowOnly => Cost::new(0),
@@ -104,13 +104,13 @@ impl Transaction {
     /// The tokens it takes or asks for.
     #[must_use]
     pub const fn cost(self) -> Cost {
-        self.cost
+        if self.bucket.is_some() { self.cost } else { Cost::new(0) }
     }
 
     /// What it does.
     #[must_use]
     pub const fn mode(self) -> Mode {
-        self.mode
+        if self.bucket.is_some() { self.mode } else { Mode::AllowOnly }
     }
 
     /// The same transaction on the same bucket for `cost` tokens.
@@ -125,20 +125,28 @@ impl Batch {
     #[inline]
     pub fn clear(&mut self) {
         self.transactions.clear();
-        self.before.clear();
         self.action = Action::Nothing;
     }
 
-    /// Adds a transaction.
+    /// Adds a transaction. A batch is filled before it is decided.
     #[inline]
     pub fn push(&mut self, transaction: Transaction) {
         self.transactions.push(transaction);
     }
 
+    /// Adds several.
+    #[inline]
+    pub fn extend(&mut self, transactions: impl IntoIterator<Item = Transaction>) {
+        self.transactions.extend(transactions);
+    }
+
     /// Each transaction with what came of it; nothing before it was decided.
     pub fn results(&self) -> impl ExactSizeIterator<Item = (Transaction, Outcome)> + '_ {
-        let pairs = self.transactions.iter().zip(&self.before);
-        pairs.map(|(&transaction, slot)| (transaction, self.action.outcome(transaction, slot)))
+        let decided = if matches!(self.action, Action::Nothing) { 0 } else { self.transactions.len() };
+        self.transactions[..decided]
+            .iter()
+            .zip(&self.before)
+            .map(|(&transaction, slot)| (transaction, self.action.outcome(transaction, slot)))
     }
 
     /// The strictest transaction, which is the one that the CA names: denied before allowed, then the longer retry, then the
@@ -146,12 +154,12 @@ impl Batch {
     #[must_use]
     pub fn strictest(&self) -> Option<(Transaction, Outcome)> {
         let rank = |outcome: &Outcome| (!outcome.allowed, outcome.retry_in, -outcome.remaining);
-        self.results().filter(|(transaction, _)| has_a_say(transaction.mode)).max_by_key(|(_, outcome)| rank(outcome))
+        self.results().filter(|(transaction, _)| has_a_say(transaction.mode())).max_by_key(|(_, outcome)| rank(outcome))
     }
 
     /// *Every* transaction that stands in the way, with its own time: for people, whom the strictest alone would send round in circles.
     pub fn denials(&self) -> impl Iterator<Item = (Transaction, Outcome)> + '_ {
-        self.results().filter(|(transaction, outcome)| !outcome.allowed && has_a_say(transaction.mode))
+        self.results().filter(|(transaction, outcome)| !outcome.allowed && has_a_say(transaction.mode()))
     }
 }
 
@@ -183,7 +191,7 @@ const NO_BUCKET: Outcome = Outcome {
 
 impl Action {
     fn outcome(self, transaction: Transaction, slot: &Slot) -> Outcome {
-        let Transaction { cost, mode, .. } = transaction;
+        let (cost, mode) = (transaction.cost(), transaction.mode());
         let tat_before = slot.tat();
         match self {
             Self::Refund { now } if tat_before.is_some() => slot.quota.refund(tat_before, now, cost),
@@ -210,6 +218,12 @@ impl Slot {
     #[inline]
     fn tat(&self) -> Option<Timestamp> {
         (self.tat != Self::UNSPENT).then_some(self.tat)
+    }
+
+    /// [`Self::UNSPENT`] lies in the past, so that it needs no case of its own.
+    #[inline]
+    fn allows(&self, now: Timestamp, cost: Cost) -> bool {
+        self.quota.allows(Some(self.tat), now, cost)
     }
 }
 
@@ -261,46 +275,57 @@ impl Buckets {
     /// Decides a batch at `now`, and carries it out if it is allowed, which is returned; the outcomes stand in it afterwards.
     #[inline]
     pub fn decide(&mut self, batch: &mut Batch, now: Timestamp) -> bool {
-        batch.before.clear();
+        let Batch { transactions, before, action } = batch;
         let mut allowed = true;
-        for &Transaction { bucket, cost, mode } in &batch.transactions {
-            let slot = bucket.map_or(Slot::OFF, |bucket| self.slots[bucket.index()]);
-            batch.before.push(slot);
-            allowed &= !has_a_say(mode) || slot.quota.try_spend(slot.tat(), now, cost).is_some();
-        }
-        batch.action = Action::Decide { now, allowed };
-        if !allowed {
-            return false;
-        }
-        for (&Transaction { bucket, cost, mode }, before) in batch.transactions.iter().zip(&batch.before) {
-            let Some(bucket) = bucket.filter(|_| writes(mode)) else { continue };
-            let after = if mode == Mode::Reset {
-                Slot::UNSPENT
-            } else {
-                before.quota.try_spend(before.tat(), now, cost).unwrap_or(before.tat)
+        before.resize(transactions.len(), Slot::OFF);
+        for (transaction, before) in transactions.iter().zip(before) {
+            let Some(bucket) = transaction.bucket else {
+                *before = Slot::OFF;
+                continue;
             };
-            self.slots[bucket.index()].tat = after;
+            let slot = &self.slots[bucket.index()];
+            *before = *slot;
+            allowed &= slot.allows(now, transaction.cost) || !has_a_say(transaction.mode);
         }
-        true
+        *action = Action::Decide { now, allowed };
+        if allowed {
+            for transaction in transactions.iter().filter(|transaction| writes(transaction.mode())) {
+                self.carry_out(transaction, now);
+            }
+        }
+        allowed
+    }
+
+    #[inline]
+    fn carry_out(&mut self, transaction: &Transaction, now: Timestamp) {
+        let &Transaction { bucket: Some(bucket), cost, mode } = transaction else { return };
+        let slot = &mut self.slots[bucket.index()];
+        match mode {
+            Mode::CheckAndSpend | Mode::SpendOnly if slot.allows(now, cost) => {
+                slot.tat = slot.quota.spent(Some(slot.tat), now, cost);
+            }
+            Mode::Reset => slot.tat = Slot::UNSPENT,
+            Mode::CheckAndSpend | Mode::SpendOnly | Mode::CheckOnly | Mode::AllowOnly => {}
+        }
     }
 
     /// Gives back what the batch has spent; the outcomes stand in it afterwards. Only tokens that were asked for *and* taken come back.
     pub fn refund(&mut self, batch: &mut Batch, now: Timestamp) {
         let Batch { transactions, before, action } = batch;
-        *action = Action::Refund { now };
         before.clear();
-        for transaction in transactions.iter_mut() {
-            let Some(bucket) = transaction.bucket else {
+        *action = Action::Refund { now };
+        for transaction in transactions {
+            let Some(slot) = transaction.bucket.map(|bucket| &mut self.slots[bucket.index()]) else {
                 before.push(Slot::OFF);
                 continue;
             };
-            let slot = &mut self.slots[bucket.index()];
             before.push(*slot);
-            let Some(tat) = slot.tat() else { continue };
-            if transaction.mode == Mode::CheckOnly {
+            if transaction.mode == Mode::CheckOnly && slot.tat().is_some() {
                 *transaction = transaction.with_cost(Cost::new(0));
             }
-            slot.tat = slot.quota.refund(Some(tat), now, transaction.cost).tat_after.unwrap_or(tat);
+            if let Some(tat) = slot.quota.refund(slot.tat(), now, transaction.cost).tat_after {
+                slot.tat = tat;
+            }
         }
     }
 }
@@ -311,9 +336,9 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 
-    fn batch(transactions: &[Transaction]) -> Batch {
+    fn batch(buckets: &[BucketId], mode: Mode) -> Batch {
         let mut batch = Batch::default();
-        transactions.iter().for_each(|transaction| batch.push(*transaction));
+        buckets.iter().for_each(|bucket| batch.push(Transaction::of(Some(*bucket), mode)));
         batch
     }
 
@@ -322,7 +347,7 @@ mod tests {
         let mut buckets = Buckets::default();
         let wide = buckets.add(Quota::new(10, 10, Span::from_hours(1)).unwrap());
         let narrow = buckets.add(Quota::new(1, 1, Span::from_hours(1)).unwrap());
-        let mut order = batch(&[wide, narrow].map(|bucket| Transaction::of(Some(bucket), Mode::CheckAndSpend)));
+        let mut order = batch(&[wide, narrow], Mode::CheckAndSpend);
         assert!(buckets.decide(&mut order, NOW));
         let before = buckets.tat(wide);
         assert!(!buckets.decide(&mut order, NOW));
@@ -335,7 +360,7 @@ mod tests {
     fn what_only_spends_never_stands_in_the_way() {
         let mut buckets = Buckets::default();
         let bucket = buckets.add(Quota::new(1, 1, Span::from_hours(1)).unwrap());
-        let mut issue = batch(&[Transaction::of(Some(bucket), Mode::SpendOnly)]);
+        let mut issue = batch(&[bucket], Mode::SpendOnly);
         assert!(buckets.decide(&mut issue, NOW));
         let full_at = buckets.tat(bucket);
         assert!(buckets.decide(&mut issue, NOW));

@@ -177,27 +177,28 @@ impl Quota {
         Self::from_parts(i64::try_from(scaled).map_err(|_too_long| too_long)?, u64::from(self.burst))
     }
 
-    /// The TAT after `cost` tokens were spent at `now`; `None` where they are not there. The decision alone, without the numbers
-    /// of [`Self::spend`], which cost a division.
+    /// Whether `cost` tokens are there at `now`: the decision alone, without the numbers of [`Self::spend`], which cost a division.
     #[must_use]
     #[inline]
-    pub fn try_spend(self, tat: Option<Timestamp>, now: Timestamp, cost: Cost) -> Option<Timestamp> {
-        let new = self.spent(tat, now, cost);
-        (new.minus(self.offset()) <= now).then_some(new)
+    pub fn allows(self, tat: Option<Timestamp>, now: Timestamp, cost: Cost) -> bool {
+        // The bucket may be as far from full as it takes the other tokens to come back; `full_at` is no earlier than `now`.
+        let Some(others) = self.burst.checked_sub(cost.tokens()) else { return false };
+        let to_full = full_at(tat, now).unix_nanos().wrapping_sub(now.unix_nanos());
+        to_full.cast_unsigned() <= (self.emission_ns * i64::from(others)).cast_unsigned()
     }
 
     /// Asks for `cost` tokens at `now`: what comes of it, without or with the tokens being there.
     #[must_use]
     pub fn spend(self, tat: Option<Timestamp>, now: Timestamp, cost: Cost) -> Outcome {
-        let full_at = tat.map_or(now, |tat| tat.max(now));
-        let cost_time = self.time_of(cost);
+        let (full_at, new) = (full_at(tat, now), self.spent(tat, now, cost));
+        let spare_at = |full_at: Timestamp| now.since(full_at.minus(self.offset()));
         let tokens = |spare: Span| spare.nanos() / self.emission_ns;
-        if let Some(new) = self.try_spend(tat, now, cost) {
-            let spare = now.since(new.minus(self.offset()));
+        if self.allows(tat, now, cost) {
+            let spare = spare_at(new);
             Outcome {
                 allowed: true,
                 remaining: tokens(spare),
-                retry_in: cost_time.minus(spare).max(Span::ZERO),
+                retry_in: self.time_of(cost).minus(spare).max(Span::ZERO),
                 reset_in: new.since(now),
                 tat_before: tat,
                 tat_after: Some(new),
@@ -205,8 +206,8 @@ impl Quota {
         } else {
             Outcome {
                 allowed: false,
-                remaining: tokens(now.since(full_at.minus(self.offset()))),
-                retry_in: full_at.plus(cost_time).minus(self.offset()).since(now),
+                remaining: tokens(spare_at(full_at)),
+                retry_in: Span::ZERO.minus(spare_at(new)),
                 reset_in: full_at.since(now),
                 tat_before: tat,
                 tat_after: tat,
@@ -218,8 +219,7 @@ impl Quota {
     #[must_use]
     #[inline]
     pub fn spent(self, tat: Option<Timestamp>, now: Timestamp, cost: Cost) -> Timestamp {
-        let full_at = tat.map_or(now, |tat| tat.max(now));
-        full_at.plus(self.time_of(cost))
+        full_at(tat, now).plus(self.time_of(cost))
     }
 
     /// Gives `cost` tokens back at `now`. A bucket that is full stays as it is; never more than full.
@@ -245,6 +245,11 @@ impl Quota {
             tat_after: Some(after),
         }
     }
+}
+
+/// When the bucket is full, no earlier than `now`.
+fn full_at(tat: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    tat.map_or(now, |tat| tat.max(now))
 }
 
 #[cfg(test)]

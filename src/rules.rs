@@ -105,6 +105,9 @@ impl Model {
     }
 
     /// Makes an order of `account` for `names` known. The same order has the same id.
+    ///
+    /// # Panics
+    /// With more than 60,000 names, far above what any CA takes.
     pub fn order(&mut self, account: &str, names: &NameSet) -> OrderId {
         self.registry.order(account, names, &self.limits, &self.suffixes, &mut self.buckets)
     }
@@ -164,12 +167,14 @@ impl Model {
 
     fn registration(&mut self, ip: IpAddr, batch: &mut Batch) {
         batch.clear();
-        let mut token =
-            |key| Transaction::of(self.registry.bucket(key, &self.limits, &mut self.buckets), Mode::CheckAndSpend);
-        batch.push(token(BucketKey::NewRegistrationsPerIpAddress(ip)));
+        self.push(BucketKey::NewRegistrationsPerIpAddress(ip), Mode::CheckAndSpend, batch);
         if let IpAddr::V6(v6) = ip {
-            batch.push(token(BucketKey::NewRegistrationsPerIpv6Range(v6.to_bits() >> 80)));
+            self.push(BucketKey::NewRegistrationsPerIpv6Range(v6.to_bits() >> 80), Mode::CheckAndSpend, batch);
         }
+    }
+
+    fn push(&mut self, key: BucketKey, mode: Mode, batch: &mut Batch) {
+        batch.push(Transaction::of(self.registry.bucket(key, &self.limits, &mut self.buckets), mode));
     }
 
     /// A validation of `identifier` for `account` failed at `now`, or its pending authorization was deactivated.
@@ -182,15 +187,14 @@ impl Model {
         [failures, pausing]: [&mut Batch; 2],
     ) -> bool {
         let (account, name) = self.registry.pair(account, identifier);
-        let Self { registry, limits, buckets, .. } = self;
-        failures.clear();
         let key = BucketKey::FailedAuthorizationsPerDomainPerAccount(account, name);
-        failures.push(Transaction::of(registry.bucket(key, limits, buckets), Mode::SpendOnly));
-        buckets.decide(failures, now);
-        pausing.clear();
+        failures.clear();
+        self.push(key, Mode::SpendOnly, failures);
+        self.buckets.decide(failures, now);
         let key = BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(account, name);
-        pausing.push(Transaction::of(registry.bucket(key, limits, buckets), Mode::CheckAndSpend));
-        let pauses = !buckets.decide(pausing, now);
+        pausing.clear();
+        self.push(key, Mode::CheckAndSpend, pausing);
+        let pauses = !self.buckets.decide(pausing, now);
         if pauses {
             self.paused.insert((account, name));
         }
@@ -202,7 +206,7 @@ impl Model {
         let (account, name) = self.registry.pair(account, identifier);
         let key = BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(account, name);
         batch.clear();
-        batch.push(Transaction::of(self.registry.bucket(key, &self.limits, &mut self.buckets), Mode::Reset));
+        self.push(key, Mode::Reset, batch);
         self.buckets.decide(batch, now);
     }
 

@@ -34,15 +34,24 @@ pub enum BucketKey {
     FailedAuthorizationsForPausingPerDomainPerAccount(u32, u32),
 }
 
-/// An order that the model knows: an account and a name set.
+/// An order that the model knows: an account and a name set. It says itself where the buckets stand that a new order asks, so that a
+/// decision has nothing to look up on its way to them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct OrderId(u32);
+pub struct OrderId {
+    index: u32,
+    /// Where its run in [`Registry::order_buckets`] starts: the account's orders, the names' failures, the domains, the set.
+    start: u32,
+    /// Where in the run the domains start.
+    domains: u16,
+    /// Where in the run the set's bucket stands.
+    set: u16,
+}
 
 impl OrderId {
     /// Its place among the orders, from 0.
     #[must_use]
     pub const fn index(self) -> usize {
-        self.0 as usize
+        self.index as usize
     }
 }
 
@@ -73,16 +82,20 @@ fn dense(len: usize) -> u32 {
     u32::try_from(len).unwrap_or_else(|_too_many| unreachable!("ids of 32 bits outlast memory"))
 }
 
-/// The buckets of an order, as lengths of runs in [`Registry::order_buckets`] from `start` on: the account's orders, then the
-/// failures, then the domains that are checked, then those that are spent, then the set.
+/// How many buckets of a kind an order has.
+fn short(len: usize) -> u16 {
+    u16::try_from(len).unwrap_or_else(|_too_many| unreachable!("no certificate has tens of thousands of names"))
+}
+
+/// What else is known of an order.
 #[derive(Clone, Copy, Debug)]
 struct Order {
     account: u32,
     set: u32,
-    start: u32,
-    failures: u32,
-    checked: u32,
-    spent: u32,
+    /// Where the buckets that an issue spends start and end in [`Registry::order_buckets`]; the set's is the last.
+    issue: u32,
+    issue_end: u32,
+    /// Where its names start and end in [`Registry::order_names`].
     names: u32,
     names_end: u32,
 }
@@ -95,9 +108,9 @@ pub(super) struct Registry {
     sets: Interner<SetKey>,
     by_key: FxHashMap<BucketKey, Option<BucketId>>,
     keys: Vec<BucketKey>,
-    orders: Vec<Order>,
     order_ids: FxHashMap<(u32, u32), OrderId>,
     order_buckets: Vec<Option<BucketId>>,
+    orders: Vec<Order>,
     order_names: Vec<u32>,
 }
 
@@ -185,45 +198,62 @@ impl Registry {
         let domains: Vec<u32> = domains.into_iter().map(|domain| self.domains.intern(domain.into())).collect();
         let order_names: Vec<u32> = names.identifiers().iter().map(|name| self.names.intern(name.clone())).collect();
 
-        let start = dense(self.order_buckets.len());
-        let bucket = self.bucket(BucketKey::NewOrdersPerAccount(account), limits, buckets);
-        self.order_buckets.push(bucket);
-        let failures =
-            order_names.iter().map(|&name| BucketKey::FailedAuthorizationsPerDomainPerAccount(account, name));
-        let mut failures = self.push(failures, limits, buckets);
-        if failures == 0 {
-            // It is off for the account: Boulder then makes one transaction for all names, which asks for nothing.
-            self.order_buckets.push(None);
-            failures = 1;
+        let start = self.order_buckets.len();
+        self.push(BucketKey::NewOrdersPerAccount(account), limits, buckets);
+        for &name in &order_names {
+            self.push(BucketKey::FailedAuthorizationsPerDomainPerAccount(account, name), limits, buckets);
+            if self.order_buckets.last() == Some(&None) {
+                // It is off for the account: Boulder then makes one transaction for all names, which asks for nothing.
+                break;
+            }
         }
-        let own = |&domain: &u32| BucketKey::CertificatesPerDomainPerAccount(account, domain);
-        let global = |&domain: &u32| BucketKey::CertificatesPerDomain(domain);
-        let (checked, spent) = if own_domain_buckets {
-            let both = domains.iter().flat_map(|domain| [own(domain), global(domain)]);
-            (self.push(domains.iter().map(own), limits, buckets), self.push(both, limits, buckets))
-        } else {
-            let checked = self.push(domains.iter().map(global), limits, buckets);
-            (checked, self.push(domains.iter().map(global), limits, buckets))
-        };
-        let bucket = self.bucket(BucketKey::CertificatesPerFqdnSet(set), limits, buckets);
-        self.order_buckets.push(bucket);
+        let own = |domain| BucketKey::CertificatesPerDomainPerAccount(account, domain);
+        let global = |domain| BucketKey::CertificatesPerDomain(domain);
+        let domains_at = self.order_buckets.len();
+        for &domain in &domains {
+            self.push_if_on(if own_domain_buckets { own(domain) } else { global(domain) }, limits, buckets);
+        }
+        let set_at = self.order_buckets.len();
+        self.push(BucketKey::CertificatesPerFqdnSet(set), limits, buckets);
+        let mut issue = domains_at;
+        if own_domain_buckets {
+            issue = self.order_buckets.len();
+            for &domain in &domains {
+                self.push_if_on(own(domain), limits, buckets);
+                self.push_if_on(global(domain), limits, buckets);
+            }
+            self.push(BucketKey::CertificatesPerFqdnSet(set), limits, buckets);
+        }
 
-        let order = OrderId(dense(self.orders.len()));
-        let (names, names_end) = (dense(self.order_names.len()), dense(self.order_names.len() + order_names.len()));
+        let (names, names_end) = (self.order_names.len(), self.order_names.len() + order_names.len());
         self.order_names.extend(order_names);
-        self.orders.push(Order { account, set, start, failures, checked, spent, names, names_end });
+        let order = OrderId {
+            index: dense(self.orders.len()),
+            start: dense(start),
+            domains: short(domains_at - start),
+            set: short(set_at - start),
+        };
+        self.orders.push(Order {
+            account,
+            set,
+            issue: dense(issue),
+            issue_end: dense(self.order_buckets.len()),
+            names: dense(names),
+            names_end: dense(names_end),
+        });
         self.order_ids.insert((account, set), order);
         order
     }
 
-    /// Adds the buckets of `keys` whose limit is on; returns how many there are.
-    fn push(&mut self, keys: impl Iterator<Item = BucketKey>, limits: &Limits, buckets: &mut Buckets) -> u32 {
-        let before = self.order_buckets.len();
-        for key in keys {
-            let bucket = self.bucket(key, limits, buckets);
-            self.order_buckets.extend(bucket.map(Some));
-        }
-        dense(self.order_buckets.len() - before)
+    fn push(&mut self, key: BucketKey, limits: &Limits, buckets: &mut Buckets) {
+        let bucket = self.bucket(key, limits, buckets);
+        self.order_buckets.push(bucket);
+    }
+
+    /// Boulder makes no transaction for a domain whose limit is off.
+    fn push_if_on(&mut self, key: BucketKey, limits: &Limits, buckets: &mut Buckets) {
+        let bucket = self.bucket(key, limits, buckets);
+        self.order_buckets.extend(bucket.map(Some));
     }
 
     pub(super) fn set_of(&self, order: OrderId) -> u32 {
@@ -239,35 +269,28 @@ impl Registry {
     /// What a new order checks and spends.
     #[inline]
     pub(super) fn check(&self, order: OrderId, exemption: Exemption, batch: &mut Batch) {
-        let in_full = match exemption {
-            Exemption::Ari => return,
-            Exemption::SameSet => false,
-            Exemption::None => true,
-        };
-        let of = self.orders[order.index()];
-        let buckets = &self.order_buckets[of.start as usize..];
-        let (failures, checked, spent) = (of.failures as usize, of.checked as usize, of.spent as usize);
+        let buckets = &self.order_buckets[order.start as usize..][..=usize::from(order.set)];
         let check = |&bucket: &Option<BucketId>| Transaction::of(bucket, Mode::CheckOnly);
-        if in_full {
-            batch.push(Transaction::of(buckets[0], Mode::CheckAndSpend));
+        match exemption {
+            Exemption::Ari => {}
+            Exemption::SameSet => {
+                batch.extend(buckets[1..usize::from(order.domains)].iter().map(check));
+                batch.extend(buckets.last().map(check));
+            }
+            Exemption::None => {
+                batch.push(Transaction::of(buckets[0], Mode::CheckAndSpend));
+                batch.extend(buckets[1..].iter().map(check));
+            }
         }
-        let (failures, rest) = buckets[1..].split_at(failures);
-        failures.iter().map(check).for_each(|transaction| batch.push(transaction));
-        if in_full {
-            rest[..checked].iter().map(check).for_each(|transaction| batch.push(transaction));
-        }
-        batch.push(check(&rest[checked + spent]));
     }
 
     /// What an issue spends.
     #[inline]
     pub(super) fn issue(&self, order: OrderId, renewal: bool, batch: &mut Batch) {
-        let of = self.orders[order.index()];
-        let first = (of.start + 1 + of.failures + of.checked) as usize;
-        let set = first + of.spent as usize;
-        for &bucket in &self.order_buckets[if renewal { set } else { first }..=set] {
-            batch.push(Transaction::of(bucket, Mode::SpendOnly));
-        }
+        let Order { issue, issue_end, .. } = self.orders[order.index()];
+        let buckets = &self.order_buckets[issue as usize..issue_end as usize];
+        let spent = if renewal { &buckets[buckets.len() - 1..] } else { buckets };
+        batch.extend(spent.iter().map(|&bucket| Transaction::of(bucket, Mode::SpendOnly)));
     }
 }
 
