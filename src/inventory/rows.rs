@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::attributes::{self, Attribute, Attributes};
 use super::chunk::{ChunkRow, Parsed};
+use super::layout::{Layout, line_at, open_quote};
 use super::number::number;
 use super::reject::{Column, Reason, Reject, locate};
 use super::text::{Source, Text, TextRef};
@@ -224,15 +225,17 @@ fn fate_of(
 fn reject(text: &Text, name: TextRef, reason: Reason) -> Reject {
     let (source, start) = text.origin(name);
     let bytes = &text.sources[source].bytes;
-    let mut end = start;
-    loop {
-        let (line, next) = super::layout::line_at(bytes, end);
-        end += line.len();
-        let open = memchr::memchr_iter(b'"', &bytes[start..end]).count() % 2 == 1;
-        if !open || next >= bytes.len() {
-            break;
+    let (line, mut next) = line_at(bytes, start);
+    let mut end = start + line.len();
+    if line.contains(&b'"')
+        && let Some(layout) = Layout::detect(bytes).ok().filter(|layout| !layout.list)
+    {
+        let mut open = open_quote(false, line, &[layout.delimiter]);
+        while open && next < bytes.len() {
+            let (more, after) = line_at(bytes, next);
+            open = open_quote(open, more, &[layout.delimiter]);
+            (end, next) = (next + more.len(), after);
         }
-        end = next;
     }
     Reject::new(source, start..end, text.get(name), reason)
 }
