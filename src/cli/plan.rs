@@ -86,10 +86,12 @@ const EXAMPLES: &str = "Examples:
 
 An inventory has the column hostname (or domain, name, fqdn); others it may have:
   account tenant group      names that differ in one of these never share a certificate
-  profile challenge         as in the order: classic, tlsserver, shortlived; http-01, dns-01, tls-alpn-01
+  profile                   classic, tlsserver, shortlived
+  challenge                 http-01, dns-01, tls-alpn-01
   priority deadline         a larger priority goes first; a deadline is a date
   ready                     no: counted, not planned
-  certificate issued_at expires_at   the certificate that the name is on: kept as it is, and renewed";
+  certificate issued_at expires_at
+                            the certificate that the name is on: kept as it is, and renewed";
 
 const NEXT: &str = "The plan file: JSON Lines, the summary first, then an order a line.
 Exit codes: 0 planned, 1 bad input (nothing was planned), 2 usage, 4 planned, but a deadline is missed.

@@ -133,7 +133,11 @@ fn read_one<'a>(key: &'a [u8], settings: &Settings<'_>) -> Result<Raw<'a>, BadVa
     let bad = |column: Column, reason: String| BadValue { column, value: field(column).to_owned(), reason };
     let date = |column: Column| match field(column) {
         "" => Ok(None),
-        text => Timestamp::parse(text).map(Some).map_err(|error| bad(column, error.to_string())),
+        text => Timestamp::parse(text).map(Some).map_err(|error| {
+            // The row's message names the value already.
+            let reason = error.to_string();
+            bad(column, reason.strip_prefix(&format!("`{text}` ")).unwrap_or(&reason).to_owned())
+        }),
     };
     let or = |column: Column, default: &str| match field(column) {
         "" => Cow::Owned(default.to_owned()),
