@@ -219,6 +219,7 @@ fn refuse_contradictions(raws: &mut [Result<Raw<'_>, BadValue>]) {
                 (Column::Profile, raw.profile.to_string()),
                 (Column::IssuedAt, issued.to_string()),
                 (Column::ExpiresAt, expires.to_string()),
+                (Column::Ready, if raw.ready { "yes" } else { "no" }.to_owned()),
             ])
         };
         let Some(first) = once(same[0].1) else { continue };

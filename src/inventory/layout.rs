@@ -121,15 +121,21 @@ pub(super) fn line_at(bytes: &[u8], at: usize) -> (&[u8], usize) {
 
 /// The names in a header.
 fn header_names(header: &[u8], delimiter: u8) -> Vec<String> {
+    let record = read_record(header, delimiter);
+    record.iter().map(|name| String::from_utf8_lossy(name.trim_ascii()).into_owned()).collect()
+}
+
+/// The fields of a single record.
+pub(super) fn read_record(record: &[u8], delimiter: u8) -> csv::ByteRecord {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .delimiter(delimiter)
         .terminator(csv::Terminator::Any(b'\n'))
-        .from_reader(header);
-    let mut record = csv::ByteRecord::new();
+        .from_reader(record);
+    let mut fields = csv::ByteRecord::new();
     // Reading from memory can't fail, and records of bytes are never refused.
-    let _read = reader.read_byte_record(&mut record);
-    record.iter().map(|name| String::from_utf8_lossy(name.trim_ascii()).into_owned()).collect()
+    let _read = reader.read_byte_record(&mut fields);
+    fields
 }
 
 /// Whether a quote is open at the end of `bytes`, which starts with a line, given whether one is open there. A quote opens at the
