@@ -107,7 +107,8 @@ pub(super) fn parse(chunk: Chunk, bytes: &[u8], layout: &Layout, suffixes: &Suff
     let mut at = chunk.start;
     while at < chunk.end {
         let (line, next) = line_at(bytes, at);
-        if line.is_empty() || layout.list && line.trim_ascii_start().starts_with(b"#") {
+        let blank = line.first().is_none_or(u8::is_ascii_whitespace) && line.trim_ascii().is_empty();
+        if blank || layout.list && line.trim_ascii_start().starts_with(b"#") {
             at = next;
         } else if quoted && memchr::memchr(b'"', line).is_some() {
             at = parser.quoted_record(at);
