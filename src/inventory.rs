@@ -205,12 +205,23 @@ pub fn read(
     settings: &Settings<'_>,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<Inventory, InventoryError> {
+    read_in_chunks(sources, settings, chunk::CHUNK_BYTES, progress)
+}
+
+/// The same, in chunks of `chunk_bytes` more or less.
+fn read_in_chunks(
+    sources: Vec<Source>,
+    settings: &Settings<'_>,
+    chunk_bytes: usize,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Result<Inventory, InventoryError> {
     let mut layouts = Vec::new();
     let mut chunks = Vec::new();
     for (index, source) in sources.iter().enumerate() {
         let fail = |reason| InventoryError { source_name: source.name.clone(), reason };
         let layout = Layout::detect(&source.bytes).map_err(fail)?;
-        chunk::split(index, &source.bytes, &layout, sources.len() + chunks.len(), &mut chunks);
+        let arena = sources.len() + chunks.len();
+        chunk::split(index, &source.bytes, &layout, chunk_bytes, arena, &mut chunks);
         layouts.push(layout);
     }
     assert!(sources.len() + chunks.len() < text::BUFFERS_MAX, "an inventory has less than 30 TB in 65,000 files");
@@ -337,18 +348,13 @@ impl Inventory {
         &self.text.sources[reject.source].bytes[reject.record.clone()]
     }
 
-    /// The header line of a source, or nothing for a plain list.
+    /// The header of a source, or nothing for a plain list.
     #[must_use]
     pub fn header(&self, source: usize) -> &[u8] {
         let bytes = &self.text.sources[source].bytes;
         match Layout::detect(bytes) {
-            Ok(layout) if !layout.list => {
-                let head = bytes[..layout.first_record].trim_ascii_end();
-                let start = memchr::memrchr(b'\n', head).map_or(0, |newline| newline + 1);
-                let head = &head[start..];
-                head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head)
-            }
-            _ => b"",
+            Ok(layout) => &bytes[layout.header],
+            Err(_) => b"",
         }
     }
 }

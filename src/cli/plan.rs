@@ -1,6 +1,7 @@
 //! `certpace plan INVENTORY…`: from hostnames to a schedule.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use rayon::prelude::*;
@@ -91,10 +92,12 @@ const EXAMPLES: &str = "Examples:
 
 An inventory has the column hostname (or domain, name, fqdn); others it may have:
   account tenant group      names that differ in one of these never share a certificate
-  profile challenge         as in the order: classic, tlsserver, shortlived; http-01, dns-01, tls-alpn-01
+  profile                   classic, tlsserver, shortlived
+  challenge                 http-01, dns-01, tls-alpn-01
   priority deadline         a larger priority goes first; a deadline is a date
   ready                     no: counted, not planned
-  certificate issued_at expires_at   the certificate that the name is on: kept as it is, and renewed";
+  certificate issued_at expires_at
+                            the certificate that the name is on: kept as it is, and renewed";
 
 const NEXT: &str = "The plan file: JSON Lines, the summary first, then an order a line.
 Exit codes: 0 planned, 1 bad input (nothing was planned), 2 usage, 4 planned, but a deadline is missed.
@@ -133,8 +136,11 @@ fn at_least_nothing(text: &str) -> Result<Span, String> {
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let Context { limits, terminal, .. } = context;
     let start = args.start.unwrap_or(context.now);
-    if args.deadline.is_some_and(|deadline| deadline <= start) {
-        bail!("the deadline has passed already: the plan starts at {start}");
+    if let Some(deadline) = args.deadline.filter(|deadline| *deadline <= start) {
+        bail!("the deadline {deadline} lies in the past: the plan starts at {start}");
+    }
+    for output in args.output.iter().chain(&args.rejects) {
+        refuse_own_input(output, &args.inventories)?;
     }
     if limits.policy.profile(&args.profile).is_none() {
         let known: Vec<&str> = limits.policy.profiles.iter().map(|profile| profile.name.as_str()).collect();
@@ -180,6 +186,16 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         terminal.answer(&answer).context("the plan is made")?;
     }
     Ok(if late { Exit::MISSES_DEADLINE } else { Exit::DONE })
+}
+
+/// An inventory is never written over: a plan or a few rejected rows in its place would be all that is left.
+fn refuse_own_input(output: &Path, inventories: &[PathBuf]) -> anyhow::Result<()> {
+    // What can't be resolved does not exist, and is no inventory.
+    let real = |path: &Path| fs::canonicalize(path).ok().filter(|path| path.is_file());
+    if real(output).is_some_and(|output| inventories.iter().any(|path| real(path).as_ref() == Some(&output))) {
+        bail!("{} is an inventory that is read here: writing to it would destroy it", output.display());
+    }
+    Ok(())
 }
 
 fn options(args: &Args, start: Timestamp) -> Options {

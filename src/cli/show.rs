@@ -31,10 +31,10 @@ pub struct Args {
 }
 
 const EXAMPLES: &str = "Examples:
-  certpace show plan.jsonl                            what the plan says of itself
-  certpace show plan.jsonl --hostname www.example.com when is it issued, with which others, why not sooner?
-  certpace show plan.jsonl --domain example.com       all orders of a registered domain
-  certpace show plan.jsonl --csv > plan.csv           all names with their times";
+  certpace show plan.jsonl                              what the plan says of itself
+  certpace show plan.jsonl --hostname www.example.com   when is it issued, and why not sooner?
+  certpace show plan.jsonl --domain example.com         all orders of a registered domain
+  certpace show plan.jsonl --csv > plan.csv             all names with their times";
 
 const NEXT: &str = "Exit codes: 0 found, 1 the plan can't be read or has no such name, 2 usage.";
 

@@ -133,7 +133,11 @@ fn read_one<'a>(key: &'a [u8], settings: &Settings<'_>) -> Result<Raw<'a>, BadVa
     let bad = |column: Column, reason: String| BadValue { column, value: field(column).to_owned(), reason };
     let date = |column: Column| match field(column) {
         "" => Ok(None),
-        text => Timestamp::parse(text).map(Some).map_err(|error| bad(column, error.to_string())),
+        text => Timestamp::parse(text).map(Some).map_err(|error| {
+            // The row's message names the value already.
+            let reason = error.to_string();
+            bad(column, reason.strip_prefix(&format!("`{text}` ")).unwrap_or(&reason).to_owned())
+        }),
     };
     let or = |column: Column, default: &str| match field(column) {
         "" => Cow::Owned(default.to_owned()),
@@ -215,6 +219,7 @@ fn refuse_contradictions(raws: &mut [Result<Raw<'_>, BadValue>]) {
                 (Column::Profile, raw.profile.to_string()),
                 (Column::IssuedAt, issued.to_string()),
                 (Column::ExpiresAt, expires.to_string()),
+                (Column::Ready, if raw.ready { "yes" } else { "no" }.to_owned()),
             ])
         };
         let Some(first) = once(same[0].1) else { continue };

@@ -1,17 +1,17 @@
 //! One chunk of a source, parsed on its own: rows of references into the text, with numbers for domains and attributes that hold
 //! within the chunk. The chunks are parsed side by side and renumbered afterwards.
 
-use csv_core::ReadRecordResult;
+use csv_core::{ReadRecordResult, Terminator};
 use hashbrown::HashTable;
 
-use super::layout::{Layout, line_at};
+use super::layout::{Layout, line_at, open_quote};
 use super::reject::{Column, Reason, Reject};
 use super::text::{Arena, LEN_MAX, TextRef, stable_hash};
 use crate::name::{Canonical, NameError, address, canonical};
 use crate::psl::SuffixList;
 
 /// Bytes of a chunk, more or less: large enough to forget the seams, small enough for the cache of what it interns.
-const CHUNK_BYTES: usize = 8 << 20;
+pub(super) const CHUNK_BYTES: usize = 8 << 20;
 
 /// A part of a source which starts and ends between records.
 #[derive(Clone, Copy, Debug)]
@@ -53,25 +53,38 @@ pub(super) struct Parsed {
     pub(super) records: u64,
 }
 
-/// Cuts a source between records. Quotes come in pairs, so a line's end is a record's end where their count so far is even.
-pub(super) fn split(source: usize, bytes: &[u8], layout: &Layout, mut arena: usize, chunks: &mut Vec<Chunk>) {
-    let (mut start, mut open, mut counted) =
-        (layout.first_record.min(bytes.len()), false, layout.first_record.min(bytes.len()));
+/// Cuts a source between records, into chunks of `size` bytes more or less; `arena` is the first one's.
+pub(super) fn split(
+    source: usize,
+    bytes: &[u8],
+    layout: &Layout,
+    size: usize,
+    mut arena: usize,
+    chunks: &mut Vec<Chunk>,
+) {
+    let mut start = layout.first_record.min(bytes.len());
     while start < bytes.len() {
-        let mut end = start;
-        loop {
-            end = if bytes.len() - end <= CHUNK_BYTES { bytes.len() } else { line_at(bytes, end + CHUNK_BYTES).1 };
-            if !layout.list {
-                open ^= memchr::memchr_iter(b'"', &bytes[counted..end]).count() % 2 == 1;
-                counted = end;
-            }
-            if !open || end == bytes.len() {
-                break;
-            }
-        }
+        let end = match bytes.len() - start {
+            left if left <= size => bytes.len(),
+            _ => record_end(bytes, start, start + size, layout),
+        };
         chunks.push(Chunk { source, arena, start, end });
         (start, arena) = (end, arena + 1);
     }
+}
+
+/// The first end of a record at `from` or after it; a record starts at `start`.
+fn record_end(bytes: &[u8], start: usize, from: usize, layout: &Layout) -> usize {
+    let (mut end, mut looked_at, mut open) = (line_at(bytes, from).1, start, false);
+    while !layout.list {
+        open = open_quote(open, &bytes[looked_at..end], &[layout.delimiter]);
+        if !open || end == bytes.len() {
+            break;
+        }
+        looked_at = end;
+        end = line_at(bytes, end).1;
+    }
+    end
 }
 
 /// Parses a chunk of `source`'s bytes.
@@ -94,7 +107,8 @@ pub(super) fn parse(chunk: Chunk, bytes: &[u8], layout: &Layout, suffixes: &Suff
     let mut at = chunk.start;
     while at < chunk.end {
         let (line, next) = line_at(bytes, at);
-        if line.is_empty() || layout.list && line.trim_ascii_start().starts_with(b"#") {
+        let blank = line.first().is_none_or(u8::is_ascii_whitespace) && line.trim_ascii().is_empty();
+        if blank || layout.list && line.trim_ascii_start().starts_with(b"#") {
             at = next;
         } else if quoted && memchr::memchr(b'"', line).is_some() {
             at = parser.quoted_record(at);
@@ -173,7 +187,9 @@ impl Parser<'_> {
     /// A record with quotes is read by the csv crate's core; its fields are copied out. Returns where the next one starts.
     fn quoted_record(&mut self, at: usize) -> usize {
         let rest = &self.bytes[at..self.chunk.end];
-        let mut reader = csv_core::ReaderBuilder::new().delimiter(self.layout.delimiter).build();
+        // A carriage return at the end of a field is trimmed like a space, and one elsewhere ends no record, with quotes or without.
+        let mut reader =
+            csv_core::ReaderBuilder::new().delimiter(self.layout.delimiter).terminator(Terminator::Any(b'\n')).build();
         let (mut output, mut ends) = (vec![0; line_at(self.bytes, at).0.len() + 2], vec![0; self.layout.width + 1]);
         let (mut read, mut written, mut fields) = (0, 0, 0);
         let mut input_ended = false;
@@ -190,8 +206,7 @@ impl Parser<'_> {
         }
         let raw = &rest[..read];
         let end = at + raw.trim_ascii_end().len();
-        // Inside quotes up to the end of the file: a quote in a field is written twice, so that a closed record has an even number.
-        if input_ended && memchr::memchr_iter(b'"', raw).count() % 2 == 1 {
+        if input_ended && open_quote(false, raw, &[self.layout.delimiter]) {
             let first_line = line_at(self.bytes, at).0;
             self.parsed.records += 1;
             self.reject(at..end, first_line, Reason::Unterminated);
@@ -338,5 +353,79 @@ impl Locals {
     /// Gives the memory of the look-up back; the texts stay.
     pub(super) fn seal(&mut self) {
         self.table = HashTable::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{Inventory, Settings, Source, read_in_chunks};
+    use super::*;
+    use crate::limits::Policy;
+    use crate::time::Timestamp;
+
+    /// All that a reader can see of an inventory, in no particular order of rows.
+    fn seen(bytes: &[u8], chunk_bytes: usize, policy: &Policy, suffixes: &SuffixList) -> String {
+        let start = Timestamp::from_unix_seconds(1_800_000_000);
+        let settings = Settings { account: "default", profile: "classic", deadline: None, start, policy, suffixes };
+        let source = Source { name: "x".to_owned(), bytes: bytes.to_vec() };
+        let inventory = match read_in_chunks(vec![source], &settings, chunk_bytes, &|_| {}) {
+            Ok(inventory) => inventory,
+            Err(error) => return error.to_string(),
+        };
+        let Inventory { counts, rejects, held, groups, tenants, urgencies, .. } = &inventory;
+        let mut wanted: Vec<String> = (0..inventory.domain_count())
+            .flat_map(|domain| inventory.wanted()[inventory.wanted_of(domain)].iter().map(move |name| (domain, *name)))
+            .map(|(domain, of)| {
+                let domain = inventory.domain_bytes(u32::try_from(domain).unwrap());
+                let (group, urgency) = (inventory.group_of(of), inventory.urgency_of(of));
+                format!("{} {} {group} {urgency}", inventory.text(of.name), String::from_utf8_lossy(domain))
+            })
+            .collect();
+        wanted.sort();
+        let held_names = |held: usize| {
+            let mut names: Vec<&str> =
+                inventory.held_names(held).iter().map(|held| inventory.text(held.name)).collect();
+            names.sort_unstable();
+            names
+        };
+        let held: Vec<_> = held.iter().enumerate().map(|(place, terms)| (terms, held_names(place))).collect();
+        format!("{counts:?} {rejects:?} {held:?} {groups:?} {tenants:?} {urgencies:?} {wanted:?}")
+    }
+
+    fn field() -> impl Strategy<Value = String> {
+        prop_oneof![
+            4 => "[ab]\\.(com|co\\.uk|org)",
+            1 => "B[üu]cher\\.example\\.com\\.?",
+            1 => Just(String::new()),
+            1 => "\"[ab,;\n]{0,6}\"",
+            1 => "\"([ab\r\n,]|\"\"){0,6}\"",
+            1 => "[ab\",;# \r]{0,4}",
+            1 => Just("2026-12-01".to_owned()),
+        ]
+    }
+
+    fn row() -> impl Strategy<Value = String> {
+        let fields = prop::collection::vec(field(), 1..4);
+        (fields, prop_oneof![Just("\n"), Just("\r\n"), Just("\n\n")]).prop_map(|(fields, end)| fields.join(",") + end)
+    }
+
+    proptest! {
+        #[test]
+        fn where_chunks_end_can_not_be_seen(
+            header in prop_oneof![Just(""), Just("hostname\n"), Just("tenant,hostname\r\n"), Just("hostname;tenant\n"),
+                Just("hostname,certificate,expires_at\n")],
+            rows in prop::collection::vec(row(), 0..12),
+            cut in 0..4_usize,
+        ) {
+            let (policy, suffixes) = (Policy::built_in("letsencrypt").unwrap(), SuffixList::embedded());
+            let mut text = header.to_owned() + &rows.concat();
+            (0..cut).for_each(|_| { text.pop(); });
+            let whole = seen(text.as_bytes(), CHUNK_BYTES, &policy, &suffixes);
+            for chunk_bytes in [0, 1, 2, 3, 5, 8, 13, 21] {
+                prop_assert_eq!(&seen(text.as_bytes(), chunk_bytes, &policy, &suffixes), &whole, "{} {:?}", chunk_bytes, text);
+            }
+        }
     }
 }

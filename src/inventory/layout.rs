@@ -1,4 +1,6 @@
-//! What an inventory file looks like: CSV with a header, or one hostname a line; which column is which.
+//! What an inventory file looks like: CSV with a header, or one hostname a line; which column is which; where quotes stand open.
+
+use std::ops::Range;
 
 use super::reject::Column;
 
@@ -11,6 +13,8 @@ pub(super) struct Layout {
     pub(super) columns: [Option<usize>; Column::ALL.len()],
     /// How many fields a record has.
     pub(super) width: usize,
+    /// The header, without its line end; empty for a list.
+    pub(super) header: Range<usize>,
     /// Where the first record starts.
     pub(super) first_record: usize,
     /// Names of columns that mean nothing to us.
@@ -56,15 +60,23 @@ impl Layout {
                 return Err(LayoutError::Empty);
             }
             if !line.trim_ascii().is_empty() && !line.starts_with(b"#") {
-                return Self::of_first_line(line, at, next);
+                // A column's name may be quoted, and then span lines.
+                let (mut end, mut next) = (at + line.len(), next);
+                let mut open = open_quote(false, line, b",;\t");
+                while open && next < bytes.len() {
+                    let (more, after) = line_at(bytes, next);
+                    open = open_quote(open, more, b",;\t");
+                    (end, next) = (next + more.len(), after);
+                }
+                return Self::of_header(&bytes[at..end], at, next);
             }
             at = next;
         }
     }
 
-    fn of_first_line(line: &[u8], at: usize, next: usize) -> Result<Self, LayoutError> {
+    fn of_header(line: &[u8], at: usize, next: usize) -> Result<Self, LayoutError> {
         let known = |delimiter: u8| {
-            let names: Vec<String> = line.split(|byte| *byte == delimiter).map(header_name).collect();
+            let names = header_names(line, delimiter);
             let has_hostname = names.iter().any(|name| Column::of_header(name) == Some(Column::Hostname));
             (has_hostname, delimiter, names)
         };
@@ -73,10 +85,12 @@ impl Layout {
         let Some((_, delimiter, names)) = header else {
             let shown = String::from_utf8_lossy(line.get(..80).unwrap_or(line)).into_owned();
             let is_list = !line.iter().any(|byte| matches!(byte, b',' | b';' | b'\t' | b'"'));
-            let known_header = Column::of_header(&header_name(line)).is_some();
+            let known_header = header_names(line, b',').iter().any(|name| Column::of_header(name).is_some());
             return if is_list && !known_header { Ok(Self::list(at)) } else { Err(LayoutError::NoHostname(shown)) };
         };
-        let mut layout = Self { delimiter, width: names.len(), first_record: next, list: false, ..Self::list(at) };
+        let header = at..at + line.len();
+        let mut layout =
+            Self { delimiter, width: names.len(), header, first_record: next, list: false, ..Self::list(at) };
         layout.columns = [None; Column::ALL.len()];
         for (index, name) in names.into_iter().enumerate() {
             match Column::of_header(&name) {
@@ -94,7 +108,7 @@ impl Layout {
     fn list(first_record: usize) -> Self {
         let mut columns = [None; Column::ALL.len()];
         columns[Column::Hostname as usize] = Some(0);
-        Self { delimiter: b'\n', columns, width: 1, first_record, ignored: Vec::new(), list: true }
+        Self { delimiter: b'\n', columns, width: 1, header: 0..0, first_record, ignored: Vec::new(), list: true }
     }
 }
 
@@ -105,10 +119,45 @@ pub(super) fn line_at(bytes: &[u8], at: usize) -> (&[u8], usize) {
     (line.strip_suffix(b"\r").unwrap_or(line), next)
 }
 
-fn header_name(field: &[u8]) -> String {
-    let field = field.trim_ascii();
-    let unquoted = field.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(field);
-    String::from_utf8_lossy(unquoted.trim_ascii()).into_owned()
+/// The names in a header.
+fn header_names(header: &[u8], delimiter: u8) -> Vec<String> {
+    let record = read_record(header, delimiter);
+    record.iter().map(|name| String::from_utf8_lossy(name.trim_ascii()).into_owned()).collect()
+}
+
+/// The fields of a single record.
+pub(super) fn read_record(record: &[u8], delimiter: u8) -> csv::ByteRecord {
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .delimiter(delimiter)
+        .terminator(csv::Terminator::Any(b'\n'))
+        .from_reader(record);
+    let mut fields = csv::ByteRecord::new();
+    // Reading from memory can't fail, and records of bytes are never refused.
+    let _read = reader.read_byte_record(&mut fields);
+    fields
+}
+
+/// Whether a quote is open at the end of `bytes`, which starts with a line, given whether one is open there. A quote opens at the
+/// start of a field alone: elsewhere it stands for itself. Inside, two are one; the next single one closes it.
+pub(super) fn open_quote(open: bool, bytes: &[u8], delimiters: &[u8]) -> bool {
+    let starts_field = |at: usize| {
+        let before = at.checked_sub(1).map(|before| bytes[before]);
+        before.is_none_or(|before| before == b'\n' || delimiters.contains(&before))
+    };
+    let (mut open, mut paired) = (open, None);
+    for at in memchr::memchr_iter(b'"', bytes) {
+        if paired == Some(at) {
+            paired = None;
+        } else if !open {
+            open = starts_field(at);
+        } else if bytes.get(at + 1) == Some(&b'"') {
+            paired = Some(at + 1);
+        } else {
+            open = false;
+        }
+    }
+    open
 }
 
 #[cfg(test)]
@@ -126,6 +175,7 @@ mod tests {
         assert_eq!(hostname_at("\u{feff}Tenant;FQDN\n"), Some((1, b';', false)));
         assert_eq!(hostname_at("\"tenant\"\t\"Domain\"\r\n"), Some((1, b'\t', false)));
         assert_eq!(hostname_at("name\n"), Some((0, b',', false)));
+        assert_eq!(hostname_at("\"seen, or not\",\"last\r\nseen\",hostname\n"), Some((2, b',', false)));
         assert_eq!(hostname_at("# ours\n\nwww.example.com\n"), Some((0, b'\n', true)));
     }
 
@@ -141,5 +191,25 @@ mod tests {
         check_error(b"tenant\nx\n", "no hostname column");
         check_error(b"hostname,Hostname\n", "twice");
         check_error(b"\x1f\x8b\x08", "gzip");
+    }
+
+    #[test]
+    fn quotes_open_at_the_start_of_a_field() {
+        for (text, open) in [
+            ("", false),
+            ("\"", true),
+            ("\"a", true),
+            ("a\"", false),
+            ("a,\"b\n", true),
+            ("a;\"b\n", false),
+            ("\"a\"\"", true),
+            ("\"a\"\"\"", false),
+            ("\"\"\"", true),
+            ("\"a\"b\"", false),
+            ("3\" pipe\n\"a", true),
+            ("\"a,\"b", false),
+        ] {
+            assert_eq!(open_quote(false, text.as_bytes(), b","), open, "{text}");
+        }
     }
 }

@@ -80,9 +80,9 @@ impl fmt::Display for Column {
 pub enum Reason {
     #[error(transparent)]
     Name(#[from] NameError),
-    #[error("the row has {found} fields, the header has {expected}")]
+    #[error("the row has {found} field{}, the header has {expected}", if *found == 1 { "" } else { "s" })]
     FieldCount { found: usize, expected: usize },
-    #[error("a quote is opened here and never closed")]
+    #[error("a quote is opened here and never closed, so that all that follows belongs to this row")]
     Unterminated,
     #[error("the row holds a NUL byte")]
     Nul,

@@ -1,9 +1,11 @@
 //! From parsed chunks to the inventory: rows by domain, duplicates folded, contradictions refused, certificates held put together.
 
 use rayon::prelude::*;
+use rustc_hash::FxHashSet;
 
 use super::attributes::{self, Attribute, Attributes};
 use super::chunk::{ChunkRow, Parsed};
+use super::layout::{Layout, line_at, open_quote, read_record};
 use super::number::number;
 use super::reject::{Column, Reason, Reject, locate};
 use super::text::{Source, Text, TextRef};
@@ -224,15 +226,17 @@ fn fate_of(
 fn reject(text: &Text, name: TextRef, reason: Reason) -> Reject {
     let (source, start) = text.origin(name);
     let bytes = &text.sources[source].bytes;
-    let mut end = start;
-    loop {
-        let (line, next) = super::layout::line_at(bytes, end);
-        end += line.len();
-        let open = memchr::memchr_iter(b'"', &bytes[start..end]).count() % 2 == 1;
-        if !open || next >= bytes.len() {
-            break;
+    let (line, mut next) = line_at(bytes, start);
+    let mut end = start + line.len();
+    if line.contains(&b'"')
+        && let Some(layout) = Layout::detect(bytes).ok().filter(|layout| !layout.list)
+    {
+        let mut open = open_quote(false, line, &[layout.delimiter]);
+        while open && next < bytes.len() {
+            let (more, after) = line_at(bytes, next);
+            open = open_quote(open, more, &[layout.delimiter]);
+            (end, next) = (next + more.len(), after);
         }
-        end = next;
     }
     Reject::new(source, start..end, text.get(name), reason)
 }
@@ -261,20 +265,31 @@ impl Inventory {
     /// Takes the names of certificates held in, and drops certificates that can't be renewed as they are.
     fn hold(&mut self, mut names: Vec<HeldName>, settings: &Settings<'_>) {
         names.par_sort_unstable();
+        let torn = if names.is_empty() { FxHashSet::default() } else { self.certificates_of_rejects() };
         let mut kept = Vec::with_capacity(self.held.len());
         let mut kept_names = Vec::with_capacity(names.len());
         self.held_starts.push(0);
         for of_one in names.chunk_by(|a, b| a.certificate == b.certificate) {
             let terms = &self.held[of_one[0].certificate as usize];
             let profile = &settings.policy.profiles[self.groups[terms.group as usize].profile as usize];
-            if of_one.len() > profile.names_max {
+            let reason = if torn.contains(terms.certificate.as_bytes()) {
+                Some(
+                    "another row of this certificate can't be planned, and without that name it is no renewal"
+                        .to_owned(),
+                )
+            } else if of_one.len() > profile.names_max {
+                Some(format!(
+                    "the certificate holds {} names, but the profile `{}` takes {}: empty this column and the dates to plan its names anew",
+                    of_one.len(),
+                    profile.name,
+                    profile.names_max
+                ))
+            } else {
+                None
+            };
+            if let Some(reason) = reason {
                 for held in of_one {
-                    let reason = format!(
-                        "the certificate holds {} names, but the profile `{}` takes {}: empty this column and the dates to plan its names anew",
-                        of_one.len(),
-                        profile.name,
-                        profile.names_max
-                    );
+                    let reason = reason.clone();
                     let reject = reject(&self.text, held.name, Reason::Value(reason));
                     self.rejects.push(reject.in_column(Column::Certificate, &terms.certificate));
                 }
@@ -286,5 +301,24 @@ impl Inventory {
             self.held_starts.push(kept_names.len());
         }
         (self.held, self.held_names) = (kept, kept_names);
+    }
+
+    /// The certificates that stand in rejected rows: none of them can be renewed as it is.
+    fn certificates_of_rejects(&self) -> FxHashSet<Vec<u8>> {
+        let layouts: Vec<Option<Layout>> =
+            self.text.sources.iter().map(|source| Layout::detect(&source.bytes).ok()).collect();
+        let mut certificates = FxHashSet::default();
+        for reject in &self.rejects {
+            let layout = layouts[reject.source].as_ref();
+            let column =
+                layout.and_then(|layout| Some((layout.delimiter, layout.columns[Column::Certificate as usize]?)));
+            let Some((delimiter, column)) = column else { continue };
+            let fields = read_record(self.record(reject), delimiter);
+            let certificate = fields.get(column).unwrap_or_default().trim_ascii();
+            if !certificate.is_empty() {
+                certificates.insert(certificate.to_vec());
+            }
+        }
+        certificates
     }
 }

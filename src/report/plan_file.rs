@@ -299,7 +299,7 @@ pub fn read_head(line: &[u8]) -> Result<PlanHead, PlanFileError> {
     struct Version {
         certpace_plan: u32,
     }
-    let fail = |error: serde_json::Error| PlanFileError::Head(error.to_string());
+    let fail = |error: serde_json::Error| PlanFileError::Head(reason(&error));
     let Version { certpace_plan } = serde_json::from_slice(line).map_err(fail)?;
     if certpace_plan != VERSION {
         return Err(PlanFileError::Version(certpace_plan));
@@ -312,7 +312,15 @@ pub fn read_head(line: &[u8]) -> Result<PlanHead, PlanFileError> {
 /// # Errors
 /// [`PlanFileError::Order`].
 pub fn read_order(line: &[u8], number: usize) -> Result<PlanOrder<'_>, PlanFileError> {
-    serde_json::from_slice(line).map_err(|error| PlanFileError::Order { line: number, reason: error.to_string() })
+    serde_json::from_slice(line).map_err(|error| PlanFileError::Order { line: number, reason: reason(&error) })
+}
+
+/// What is wrong with a line. The reader of JSON sees one line alone, and counts it as the first.
+fn reason(error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return "it ends in the middle: the file is incomplete".to_owned();
+    }
+    error.to_string().replace(" at line 1 column ", " at column ")
 }
 
 /// An order as the planner takes it up again.

@@ -14,17 +14,20 @@ const SHOWN: usize = 20;
 #[must_use]
 pub fn text(inventory: &Inventory) -> String {
     let mut out = String::new();
-    for reject in inventory.rejects.iter().take(SHOWN) {
+    // To count a single one would take as much room as to tell it.
+    let shown = if inventory.rejects.len() == SHOWN + 1 { SHOWN + 1 } else { SHOWN };
+    for reject in inventory.rejects.iter().take(shown) {
         let place = format!("{}:{}", inventory.sources()[reject.source].name, reject.line);
-        let of = if reject.value == reject.hostname {
-            String::new()
-        } else {
-            format!(" (of {})", printable(&reject.hostname))
+        let (value, hostname) = (printable(&reject.value), printable(&reject.hostname));
+        let what = match (value.is_empty(), value == hostname) {
+            (true, true) => reject.column.to_string(),
+            (true, false) => format!("{} (of {hostname})", reject.column),
+            (false, true) => format!("{} `{value}`", reject.column),
+            (false, false) => format!("{} `{value}` (of {hostname})", reject.column),
         };
-        let value = printable(&reject.value);
-        let _infallible = writeln!(out, "{}: {} `{value}`{of}: {}", paint(NAME, &place), reject.column, reject.reason);
+        let _infallible = writeln!(out, "{}: {what}: {}", paint(NAME, &place), reject.reason);
     }
-    let rest = &inventory.rejects[inventory.rejects.len().min(SHOWN)..];
+    let rest = &inventory.rejects[inventory.rejects.len().min(shown)..];
     if !rest.is_empty() {
         let mut reasons: BTreeMap<String, (u64, &Reject)> = BTreeMap::new();
         for reject in rest {

@@ -86,8 +86,8 @@ fn push_head(out: &mut String, report: &PlanReport<'_>) {
 
 fn when(at: Timestamp, start: Timestamp) -> String {
     match at.since(start) {
-        Span::ZERO => at.minute(),
-        after => format!("{} ({after} after the start)", at.minute()),
+        Span::ZERO => format!("{} UTC", at.minute()),
+        after => format!("{} UTC ({after} after the start)", at.minute()),
     }
 }
 
@@ -97,8 +97,8 @@ fn push_times(out: &mut String, report: &PlanReport<'_>) {
         line(out, "Nothing", "There is nothing to order.");
         return;
     };
-    line(out, "First order", &format!("{} UTC", when(first, report.start)));
-    line(out, "Last order", &format!("{} UTC", when(last, report.start)));
+    line(out, "First order", &when(first, report.start));
+    line(out, "Last order", &when(last, report.start));
     let Some(bound) = of.bound_at else { return };
     let margin = Span::parse(&report.margin).unwrap_or_default();
     let verdict = if of.gap <= Span::ZERO {
@@ -197,10 +197,15 @@ fn push_renewals(out: &mut String, renewals: &RenewalSummary) {
 
 fn push_outlook(out: &mut String, of: &Summary) {
     let mut parts = Vec::new();
+    let mut shown = String::new();
     for (index, steady) in of.steady.iter().enumerate() {
         let tenths = steady.renewals_per_day_thousandths.div_ceil(100);
         let number =
             if tenths < 100 { format!("{}.{}", tenths / 10, tenths % 10) } else { grouped(tenths.div_ceil(10)) };
+        if number == shown {
+            continue;
+        }
+        shown.clone_from(&number);
         parts.push(if index == 0 {
             format!("{number} renewals a day")
         } else {
