@@ -5,7 +5,7 @@ mod inventory;
 
 use std::io::{self, BufWriter, ErrorKind, Write as _};
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use clap::error::ErrorKind as UsageError;
 use inventory::Inventory;
 
@@ -28,7 +28,7 @@ fn main() -> io::Result<()> {
     inventory.domains = args.domains.unwrap_or(inventory.domains);
     if inventory.domains > inventory.hostnames || (inventory.domains == 0 && inventory.hostnames > 0) {
         let message = "there is at least one registered domain, and a hostname for each";
-        clap::Command::new("generate-inventory").error(UsageError::ValueValidation, message).exit();
+        Args::command().error(UsageError::ValueValidation, message).exit();
     }
     let mut out = BufWriter::with_capacity(1 << 20, io::stdout().lock());
     match inventory.write(&mut out).and_then(|()| out.flush()) {

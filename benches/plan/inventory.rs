@@ -75,7 +75,7 @@ impl Inventory {
             };
             let account = 1_048_576 + tenant % ACCOUNTS;
             let rest =
-                format!(",acct-{account},customer-{tenant},web-{:02},{profile},{priority}", random.below(GROUPS));
+                format!(",le-acct-{account},customer-{tenant},cluster-{:02},{profile},{priority}", random.below(GROUPS));
             writeln!(out, "{domain}{rest}")?;
             for index in 0..subdomains {
                 let region = if index % 7 == 0 { "eu." } else { "" };
