@@ -32,7 +32,11 @@ impl Interrupt {
 ///
 /// # Errors
 /// Where it can't be written, or an interrupt comes: then `path` is as it was.
-pub fn write(path: &Path, interrupt: &Interrupt, parts: impl Iterator<Item = Vec<Vec<u8>>> + Send) -> anyhow::Result<()> {
+pub fn write(
+    path: &Path,
+    interrupt: &Interrupt,
+    parts: impl Iterator<Item = Vec<Vec<u8>>> + Send,
+) -> anyhow::Result<()> {
     let fail = || format!("can't write {}", path.display());
     // Through a link, so that the link stays one.
     let target = fs::canonicalize(path).unwrap_or_else(|_new| path.to_owned());
@@ -55,7 +59,11 @@ pub fn write(path: &Path, interrupt: &Interrupt, parts: impl Iterator<Item = Vec
 }
 
 /// Writes part after part; the next one is made while one is written.
-fn pour(file: &mut File, interrupt: &Interrupt, mut parts: impl Iterator<Item = Vec<Vec<u8>>> + Send) -> io::Result<()> {
+fn pour(
+    file: &mut File,
+    interrupt: &Interrupt,
+    mut parts: impl Iterator<Item = Vec<Vec<u8>>> + Send,
+) -> io::Result<()> {
     let mut ready = parts.next();
     while let Some(part) = ready {
         if interrupt.has_come() {

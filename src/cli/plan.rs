@@ -11,9 +11,9 @@ use super::output::{self, Interrupt};
 use super::plan_file::PlanFile;
 use super::{Context, Exit, Format, TEMPLATE, input};
 use crate::inventory::Settings;
-use crate::psl::SuffixList;
 use crate::plan::advise::advise;
 use crate::plan::{Mix, NamesPerCertificate, Options, Plan, Share, plan, replan};
+use crate::psl::SuffixList;
 use crate::report::plan::{PlanReport, text};
 use crate::report::{json, plan_file, rejects};
 use crate::time::{Span, Timestamp};
@@ -168,7 +168,8 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let plan = planned.hint("certpace plan --help describes the options")?;
     let to_stdout = args.output.as_deref().is_some_and(|path| path.as_os_str() == "-");
     let target = args.output.as_deref().filter(|_| !to_stdout);
-    let write = || target.map_or(Ok(()), |path| output::write(path, &Interrupt::watch(), parts(&plan, context.suffixes())));
+    let write =
+        || target.map_or(Ok(()), |path| output::write(path, &Interrupt::watch(), parts(&plan, context.suffixes())));
     let (written, advice) = rayon::join(write, || advise(&plan));
     written?;
     let late = plan.summary.lateness.is_some_and(|late| late > Span::ZERO);

@@ -76,15 +76,14 @@ pub(super) fn split(
 /// The first end of a record at `from` or after it; a record starts at `start`.
 fn record_end(bytes: &[u8], start: usize, from: usize, layout: &Layout) -> usize {
     let (mut end, mut looked_at, mut open) = (line_at(bytes, from).1, start, false);
-    while !layout.list {
-        open = open_quote(open, &bytes[looked_at..end], &[layout.delimiter]);
+    loop {
+        open = !layout.list && open_quote(open, &bytes[looked_at..end], &[layout.delimiter]);
         if !open || end == bytes.len() {
-            break;
+            return end;
         }
         looked_at = end;
         end = line_at(bytes, end).1;
     }
-    end
 }
 
 /// Parses a chunk of `source`'s bytes.

@@ -67,6 +67,19 @@ pub struct Advice {
     pub smallest: Option<Step>,
     /// What brings the finish forward, the least costly change first.
     pub steps: Vec<Step>,
+    /// Where overrides are advised: tiers to beware of, which raise the burst and lower the rate.
+    pub slower_tiers: Vec<SlowerTier>,
+}
+
+/// A tier of an override that falls behind the default under steady demand.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct SlowerTier {
+    /// The limit.
+    pub limit: LimitName,
+    /// The tier: burst and count.
+    pub tier: u64,
+    /// After how many seconds it has let less through.
+    pub falls_behind_after_seconds: i64,
 }
 
 /// How long a plan may take before an earlier finish is worth a change, and by what part a change must bring it forward.
@@ -101,7 +114,32 @@ pub fn advise(today: &Plan<'_>) -> Advice {
             advice.steps.extend(override_for_finish(today, &jobs, finish));
         }
     }
+    advice.slower_tiers = slower_tiers(today, &advice);
     advice
+}
+
+/// The tiers to beware of, of each limit for which an override is advised.
+fn slower_tiers(today: &Plan<'_>, advice: &Advice) -> Vec<SlowerTier> {
+    let mut limits: Vec<LimitName> = Vec::new();
+    for step in advice.smallest.iter().chain(&advice.steps) {
+        if let Change::Overrides { overrides } = &step.change {
+            limits.extend(overrides.iter().map(|asked| asked.limit));
+        }
+    }
+    limits.sort_unstable();
+    limits.dedup();
+    let policy = &today.limits.policy;
+    let mut slower = Vec::new();
+    for (tiers, default) in limits.into_iter().filter_map(|limit| Some((policy.tiers_of(limit)?, policy.limit(limit)?)))
+    {
+        let behind = tiers.tiers.iter().filter_map(|tier| Some((*tier, tiers.falls_behind_after(*tier, default)?)));
+        slower.extend(behind.map(|(tier, after)| SlowerTier {
+            limit: tiers.limit,
+            tier,
+            falls_behind_after_seconds: after.nanos() / NS_PER_S,
+        }));
+    }
+    slower
 }
 
 /// The changes that are the user's own to make, with the options that make them.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::PlanReport;
-use crate::plan::advise::{Asked, Change, Step};
+use crate::plan::advise::{Asked, Change, SlowerTier, Step};
 use crate::plan::{RenewalSummary, Summary};
 use crate::report::style::{BAD, FAINT, GOOD, HEAD, NAME, PLAIN, WARN, paint};
 use crate::report::table::{Align, Table};
@@ -275,6 +275,11 @@ fn asked_text(asked: &Asked) -> String {
     format!("an override of {} for {} to {} in {period}{slower}", asked.limit, asked.key, grouped(asked.tier))
 }
 
+fn slower_text(slower: &SlowerTier) -> String {
+    let days = Span::from_seconds(slower.falls_behind_after_seconds).seconds_f64() / 86_400.0;
+    format!("{} after {days:.2} days", grouped(slower.tier))
+}
+
 fn push_next(out: &mut String, report: &PlanReport<'_>) {
     let mut steps: Vec<String> = report.advice.steps.iter().map(|step| step_text(step, report.start)).collect();
     match &report.plan_file {
@@ -284,6 +289,12 @@ fn push_next(out: &mut String, report: &PlanReport<'_>) {
     out.push('\n');
     for (index, step) in steps.iter().enumerate() {
         line(out, if index == 0 { "Next" } else { "" }, &format!("→ {step}"));
+    }
+    let slower: Vec<String> = report.advice.slower_tiers.iter().map(slower_text).collect();
+    if !slower.is_empty() {
+        let text =
+            format!("beware of smaller tiers: under steady demand they fall behind the default: {}", slower.join(", "));
+        line(out, "", &text);
     }
     if report.summary.rejected > 0 {
         line(out, "", &paint(WARN, "→ mend the rejected rows and plan them with the rest"));
