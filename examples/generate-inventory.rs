@@ -5,8 +5,8 @@ mod inventory;
 
 use std::io::{self, BufWriter, ErrorKind, Write as _};
 
-use clap::{CommandFactory as _, Parser as _};
 use clap::error::ErrorKind as UsageError;
+use clap::{CommandFactory as _, Parser as _};
 use inventory::Inventory;
 
 /// Writes a made-up inventory as CSV to stdout.
