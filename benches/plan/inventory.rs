@@ -74,10 +74,8 @@ impl Inventory {
                 _ => ("classic", 0),
             };
             let account = 1_048_576 + tenant % ACCOUNTS;
-            let rest = format!(
-                ",le-acct-{account},customer-{tenant},cluster-{:02},{profile},{priority}",
-                random.below(GROUPS)
-            );
+            let rest =
+                format!(",le-acct-{account},customer-{tenant},cluster-{:02},{profile},{priority}", tenant % GROUPS);
             writeln!(out, "{domain}{rest}")?;
             for index in 0..subdomains {
                 let region = if index % 7 == 0 { "eu." } else { "" };

@@ -1,6 +1,7 @@
 //! What the columns beside the hostname say. Each distinct combination is read once, however many rows have it.
 
 use std::borrow::Cow;
+use std::hash::Hash;
 
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
@@ -61,66 +62,71 @@ pub(super) fn read(items: &[TextRef], text: &Text, settings: &Settings<'_>) -> A
         items.par_iter().map(|at| read_one(text.get(*at), settings)).collect();
     refuse_contradictions(&mut raws);
     let good = || raws.iter().filter_map(|raw| raw.as_ref().ok());
-    let accounts = table(good().map(|raw| &*raw.account));
-    let tenants = table(good().map(|raw| &*raw.tenant));
-    let place = |table: &FxHashMap<&str, u32>, of: &str| table.get(of).copied().unwrap_or_default();
-    let (account_ids, tenant_ids) = (places(&accounts), places(&tenants));
-    let group_of = |raw: &Raw<'_>| Group {
-        account: place(&account_ids, &raw.account),
-        tenant: place(&tenant_ids, &raw.tenant),
-        profile: raw.profile,
-        challenge: raw.challenge,
-        label: raw.label.clone().into_owned(),
+    let accounts = Table::of(good().map(|raw| &*raw.account));
+    let tenants = Table::of(good().map(|raw| &*raw.tenant));
+    let urgencies = Table::of(good().map(|raw| raw.urgency));
+    let group_of = |raw: &'_ Raw<'_>| {
+        let (account, tenant) = (accounts.place(&&*raw.account), tenants.place(&&*raw.tenant));
+        (account, tenant, raw.profile, raw.challenge)
     };
-    let mut groups: Vec<Group> = good().map(group_of).collect();
-    groups.par_sort_unstable();
-    groups.dedup();
-    let mut urgencies: Vec<Urgency> = good().map(|raw| raw.urgency).collect();
-    urgencies.sort_unstable();
-    urgencies.dedup();
-    let find = |found: Result<usize, usize>| u32::try_from(found.unwrap_or_else(|place| place)).unwrap_or(u32::MAX);
-    let number = |raw: &Raw<'_>| {
-        let (group, urgency) =
-            (find(groups.binary_search(&group_of(raw))), find(urgencies.binary_search(&raw.urgency)));
-        (group, urgency)
+    let groups = Table::of(good().map(|raw| (group_of(raw), &*raw.label)));
+    let number = |raw: &Raw<'_>| (groups.place(&(group_of(raw), &*raw.label)), urgencies.place(&raw.urgency));
+    let held_terms = |raw: &Raw<'_>| {
+        let (certificate, issued_at, expires_at) = raw.held.clone()?;
+        let (group, urgency) = number(raw);
+        Some(HeldTerms { certificate: certificate.into_owned(), issued_at, expires_at, group, urgency })
     };
-    let mut held: Vec<HeldTerms> = good()
-        .filter_map(|raw| {
-            let (certificate, issued_at, expires_at) = raw.held.clone()?;
-            let (group, urgency) = number(raw);
-            Some(HeldTerms { certificate: certificate.into_owned(), issued_at, expires_at, group, urgency })
-        })
-        .collect();
+    let mut held: Vec<HeldTerms> = raws.par_iter().filter_map(|raw| held_terms(raw.as_ref().ok()?)).collect();
     // A certificate's rows may differ in tenant, group or challenge; the first of them in order stands for it.
     held.par_sort_unstable();
     held.dedup_by(|a, b| a.certificate == b.certificate);
-    let of = raws
-        .par_iter()
-        .map(|raw| {
-            let raw = raw.as_ref().map_err(Clone::clone)?;
-            let (group, urgency) = number(raw);
-            let held = raw.held.as_ref().map(|(certificate, ..)| {
-                find(held.binary_search_by(|terms| terms.certificate.as_str().cmp(certificate)))
-            });
-            Ok(Attribute { group, urgency, held, ready: raw.ready })
-        })
-        .collect();
-    Attributes { accounts: owned(&accounts), tenants: owned(&tenants), groups, urgencies, held, of }
+    let held_places: FxHashMap<&str, u32> =
+        held.iter().zip(0..).map(|(terms, place)| (terms.certificate.as_str(), place)).collect();
+    let attribute = |raw: &Result<Raw<'_>, BadValue>| {
+        let raw = raw.as_ref().map_err(Clone::clone)?;
+        let (group, urgency) = number(raw);
+        let held = raw.held.as_ref().and_then(|(certificate, ..)| held_places.get(&**certificate).copied());
+        Ok(Attribute { group, urgency, held, ready: raw.ready })
+    };
+    let of = raws.par_iter().map(attribute).collect();
+    let group = |((account, tenant, profile, challenge), label): &(_, &str)| Group {
+        account: *account,
+        tenant: *tenant,
+        profile: *profile,
+        challenge: *challenge,
+        label: (*label).to_owned(),
+    };
+    Attributes {
+        accounts: accounts.things.iter().map(|text| (*text).to_owned()).collect(),
+        tenants: tenants.things.iter().map(|text| (*text).to_owned()).collect(),
+        groups: groups.things.iter().map(group).collect(),
+        urgencies: urgencies.things,
+        held,
+        of,
+    }
 }
 
-fn table<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut table: Vec<&str> = texts.collect();
-    table.par_sort_unstable();
-    table.dedup();
-    table
+/// Distinct things, sorted, and the place of each.
+struct Table<T> {
+    things: Vec<T>,
+    places: FxHashMap<T, u32>,
 }
 
-fn places<'a>(table: &[&'a str]) -> FxHashMap<&'a str, u32> {
-    table.iter().zip(0..).map(|(text, place)| (*text, place)).collect()
-}
+impl<T: Copy + Ord + Hash + Send> Table<T> {
+    fn of(things: impl Iterator<Item = T>) -> Self {
+        let mut places: FxHashMap<T, u32> = things.map(|thing| (thing, 0)).collect();
+        let mut things: Vec<T> = places.keys().copied().collect();
+        things.par_sort_unstable();
+        for (thing, place) in things.iter().zip(0..) {
+            places.insert(*thing, place);
+        }
+        Self { things, places }
+    }
 
-fn owned(table: &[&str]) -> Vec<String> {
-    table.iter().map(|text| (*text).to_owned()).collect()
+    /// The place of a thing that is in the table.
+    fn place(&self, thing: &T) -> u32 {
+        self.places.get(thing).copied().unwrap_or_default()
+    }
 }
 
 fn read_one<'a>(key: &'a [u8], settings: &Settings<'_>) -> Result<Raw<'a>, BadValue> {
