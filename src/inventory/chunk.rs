@@ -75,14 +75,15 @@ pub(super) fn split(
 
 /// The first end of a record at `from` or after it; a record starts at `start`.
 fn record_end(bytes: &[u8], start: usize, from: usize, layout: &Layout) -> usize {
-    let (mut end, mut looked_at, mut open) = (line_at(bytes, from).1, start, false);
-    while !layout.list {
-        open = open_quote(open, &bytes[looked_at..end], &[layout.delimiter]);
-        if !open || end == bytes.len() {
-            break;
-        }
-        looked_at = end;
-        end = line_at(bytes, end).1;
+    let mut end = line_at(bytes, from).1;
+    if layout.list {
+        return end;
+    }
+    let mut open = open_quote(false, &bytes[start..end], &[layout.delimiter]);
+    while open && end < bytes.len() {
+        let (line, next) = line_at(bytes, end);
+        open = open_quote(open, line, &[layout.delimiter]);
+        end = next;
     }
     end
 }
