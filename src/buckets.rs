@@ -1,19 +1,22 @@
 //! Buckets and batches of transactions over them, each batch decided whole, as Boulder's `ratelimits/limiter.go` does.
 //!
 //! A bucket is named by a dense [`BucketId`], so that a decision is a few loads by index; [`crate::rules`] hands the ids out.
-//! A batch holds a bucket at most once. Every transaction is evaluated against its own bucket; the answer is the *strictest* of
-//! all but the spend-only ones. If that is a denial nothing at all is spent; else each spending transaction that is allowed by
-//! itself is spent. A spend-only transaction that does not fit is dropped: no debt.
+//! A batch holds a bucket at most once. Every transaction is evaluated against its own bucket. If one that has a say is denied
+//! nothing at all is spent; else each spending transaction that is allowed by itself is spent. A spend-only transaction has no
+//! say, and one that does not fit is dropped: no debt. The CA names the *strictest* of all that have a say.
+
+use std::num::NonZeroU32;
 
 use crate::gcra::{Cost, Outcome, Quota};
 use crate::time::{Span, Timestamp};
 
 /// The place of a bucket in its [`Buckets`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct BucketId(u32);
+pub struct BucketId(NonZeroU32);
 
 /// What a transaction does to its bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u32)]
 pub enum Mode {
     /// Asks for tokens and takes them.
     CheckAndSpend,
@@ -30,7 +33,7 @@ pub enum Mode {
 /// One bucket's part in a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Transaction {
-    bucket: BucketId,
+    bucket: Option<BucketId>,
     cost: Cost,
     mode: Mode,
 }
@@ -39,21 +42,29 @@ pub struct Transaction {
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     transactions: Vec<Transaction>,
-    outcomes: Vec<Outcome>,
+    /// Each one's bucket as it was before: an outcome is computed when it is read, which few callers do.
+    before: Vec<Slot>,
+    action: Action,
 }
 
-/// What a batch came to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Verdict {
-    /// Whether it was carried out.
-    pub allowed: bool,
-    /// Which transaction was the strictest, by its place in the batch; `None` where none could stand in the way.
-    pub strictest: Option<usize>,
+/// What was done with a batch.
+#[derive(Clone, Copy, Debug, Default)]
+enum Action {
+    #[default]
+    Nothing,
+    Decide {
+        now: Timestamp,
+        allowed: bool,
+    },
+    Refund {
+        now: Timestamp,
+    },
 }
 
+/// 24 bytes for a bucket: with an `Option` it would be 32.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    tat: Option<Timestamp>,
+    tat: Timestamp,
     quota: Quota,
 }
 
@@ -64,43 +75,42 @@ pub struct Buckets {
 }
 
 impl BucketId {
-    /// Stands where a limit is off.
-    const OFF: Self = Self(u32::MAX);
-
     /// Its place, from 0.
     #[must_use]
+    #[inline]
     pub const fn index(self) -> usize {
-        self.0 as usize
+        self.0.get() as usize - 1
     }
 }
 
 impl Transaction {
-    /// `mode` on `bucket` with a cost of one token; [`Mode::AllowOnly`] where the limit is off.
+    /// `mode` on `bucket`: a reset costs nothing, all else one token. [`Mode::AllowOnly`] where the limit is off.
     #[must_use]
-    pub fn of(bucket: Option<BucketId>, mode: Mode) -> Self {
-        bucket.map_or(Self { bucket: BucketId::OFF, cost: Cost::new(0), mode: Mode::AllowOnly }, |bucket| Self {
-            bucket,
-            cost: Cost::ONE,
-            mode,
-        })
+    #[inline]
+    pub const fn of(bucket: Option<BucketId>, mode: Mode) -> Self {
+        let cost = match mode {
+            Mode::CheckAndSpend | Mode::CheckOnly | Mode::SpendOnly => Cost::ONE,
+            Mode::Reset | Mode::AllowOnly => Cost::new(0),
+        };
+        Self { bucket, cost, mode }
     }
 
     /// The bucket; `None` where the limit is off.
     #[must_use]
-    pub fn bucket(self) -> Option<BucketId> {
-        (self.bucket != BucketId::OFF).then_some(self.bucket)
+    pub const fn bucket(self) -> Option<BucketId> {
+        self.bucket
     }
 
     /// The tokens it takes or asks for.
     #[must_use]
     pub const fn cost(self) -> Cost {
-        self.cost
+        if self.bucket.is_some() { self.cost } else { Cost::new(0) }
     }
 
     /// What it does.
     #[must_use]
     pub const fn mode(self) -> Mode {
-        self.mode
+        if self.bucket.is_some() { self.mode } else { Mode::AllowOnly }
     }
 
     /// The same transaction on the same bucket for `cost` tokens.
@@ -112,32 +122,60 @@ impl Transaction {
 
 impl Batch {
     /// Empties it, for the next one.
+    #[inline]
     pub fn clear(&mut self) {
         self.transactions.clear();
-        self.outcomes.clear();
+        self.action = Action::Nothing;
     }
 
-    /// Adds a transaction.
+    /// Adds a transaction. A batch is filled before it is decided.
+    #[inline]
     pub fn push(&mut self, transaction: Transaction) {
         self.transactions.push(transaction);
     }
 
+    /// Adds several.
+    #[inline]
+    pub fn extend(&mut self, transactions: impl IntoIterator<Item = Transaction>) {
+        self.transactions.extend(transactions);
+    }
+
     /// Each transaction with what came of it; nothing before it was decided.
     pub fn results(&self) -> impl ExactSizeIterator<Item = (Transaction, Outcome)> + '_ {
-        self.transactions.iter().copied().zip(self.outcomes.iter().copied())
+        let decided = if matches!(self.action, Action::Nothing) { 0 } else { self.transactions.len() };
+        self.transactions[..decided]
+            .iter()
+            .zip(&self.before)
+            .map(|(&transaction, slot)| (transaction, self.action.outcome(transaction, slot)))
+    }
+
+    /// The strictest transaction, which is the one that the CA names: denied before allowed, then the longer retry, then the
+    /// fewer remaining; of equals the last. `None` where none has a say.
+    #[must_use]
+    pub fn strictest(&self) -> Option<(Transaction, Outcome)> {
+        let rank = |outcome: &Outcome| (!outcome.allowed, outcome.retry_in, -outcome.remaining);
+        self.results().filter(|(transaction, _)| has_a_say(transaction.mode())).max_by_key(|(_, outcome)| rank(outcome))
     }
 
     /// *Every* transaction that stands in the way, with its own time: for people, whom the strictest alone would send round in circles.
     pub fn denials(&self) -> impl Iterator<Item = (Transaction, Outcome)> + '_ {
-        self.results().filter(|(transaction, outcome)| !outcome.allowed && decides(transaction.mode))
+        self.results().filter(|(transaction, outcome)| !outcome.allowed && has_a_say(transaction.mode()))
     }
 }
 
 /// Whether transactions of `mode` have a say in the answer.
-const fn decides(mode: Mode) -> bool {
+const fn has_a_say(mode: Mode) -> bool {
     match mode {
         Mode::CheckAndSpend | Mode::CheckOnly => true,
         Mode::SpendOnly | Mode::Reset | Mode::AllowOnly => false,
+    }
+}
+
+/// Whether transactions of `mode` leave their bucket other than it was.
+const fn writes(mode: Mode) -> bool {
+    match mode {
+        Mode::CheckAndSpend | Mode::SpendOnly | Mode::Reset => true,
+        Mode::CheckOnly | Mode::AllowOnly => false,
     }
 }
 
@@ -151,16 +189,53 @@ const NO_BUCKET: Outcome = Outcome {
     tat_after: None,
 };
 
+impl Action {
+    fn outcome(self, transaction: Transaction, slot: &Slot) -> Outcome {
+        let (cost, mode) = (transaction.cost(), transaction.mode());
+        let tat_before = slot.tat();
+        match self {
+            Self::Refund { now } if tat_before.is_some() => slot.quota.refund(tat_before, now, cost),
+            Self::Nothing | Self::Refund { .. } => NO_BUCKET,
+            Self::Decide { now, allowed } => {
+                let asked = match mode {
+                    Mode::AllowOnly => NO_BUCKET,
+                    Mode::Reset => Outcome { tat_before, ..NO_BUCKET },
+                    Mode::CheckAndSpend | Mode::CheckOnly | Mode::SpendOnly => slot.quota.spend(tat_before, now, cost),
+                };
+                let tat_after = if allowed && writes(mode) { asked.tat_after } else { tat_before };
+                Outcome { tat_after, ..asked }
+            }
+        }
+    }
+}
+
+impl Slot {
+    /// The TAT of a bucket that nobody has spent from.
+    const UNSPENT: Timestamp = Timestamp::from_unix_nanos(i64::MIN);
+    /// Stands where a limit is off.
+    const OFF: Self = Self { tat: Self::UNSPENT, quota: Quota::LEAST };
+
+    #[inline]
+    fn tat(&self) -> Option<Timestamp> {
+        (self.tat != Self::UNSPENT).then_some(self.tat)
+    }
+
+    /// [`Self::UNSPENT`] lies in the past, so that it needs no case of its own.
+    #[inline]
+    fn allows(&self, now: Timestamp, cost: Cost) -> bool {
+        self.quota.allows(Some(self.tat), now, cost)
+    }
+}
+
 impl Buckets {
     /// Adds a full bucket.
     ///
     /// # Panics
-    /// With more than 4,294,967,294 buckets: memory is gone long before.
+    /// With more than 4,294,967,295 buckets: memory is gone long before.
     pub fn add(&mut self, quota: Quota) -> BucketId {
-        let id = u32::try_from(self.slots.len()).ok().filter(|id| *id != u32::MAX);
-        let id = id.unwrap_or_else(|| unreachable!("ids of 32 bits outlast memory at 32 bytes a bucket"));
-        self.slots.push(Slot { tat: None, quota });
-        BucketId(id)
+        self.slots.push(Slot { tat: Slot::UNSPENT, quota });
+        let id = u32::try_from(self.slots.len()).ok().and_then(NonZeroU32::new);
+        BucketId(id.unwrap_or_else(|| unreachable!("ids of 32 bits outlast memory at 24 bytes a bucket")))
     }
 
     /// How many there are.
@@ -178,7 +253,7 @@ impl Buckets {
     /// When the bucket is full again; `None`: nobody has spent from it.
     #[must_use]
     pub fn tat(&self, bucket: BucketId) -> Option<Timestamp> {
-        self.slots[bucket.index()].tat
+        self.slots[bucket.index()].tat()
     }
 
     /// What the bucket holds.
@@ -194,73 +269,65 @@ impl Buckets {
 
     /// Sets the bucket's TAT, as a refusal's `Retry-After` or a ledger tells it.
     pub fn set_tat(&mut self, bucket: BucketId, tat: Option<Timestamp>) {
-        self.slots[bucket.index()].tat = tat;
+        self.slots[bucket.index()].tat = tat.unwrap_or(Slot::UNSPENT);
     }
 
-    /// Decides a batch at `now` and carries it out if it is allowed; the outcomes stand in it afterwards.
-    pub fn decide(&mut self, batch: &mut Batch, now: Timestamp) -> Verdict {
-        let Batch { transactions, outcomes } = batch;
-        outcomes.clear();
-        let mut strictest: Option<usize> = None;
-        for (index, transaction) in transactions.iter().enumerate() {
-            outcomes.push(self.evaluate(*transaction, now));
-            if decides(transaction.mode) && strictest.is_none_or(|so_far| stricter(&outcomes[index], &outcomes[so_far]))
-            {
-                strictest = Some(index);
-            }
-        }
-        let allowed = strictest.is_none_or(|index| outcomes[index].allowed);
-        for (transaction, outcome) in transactions.iter().zip(outcomes) {
-            let carried_out = match transaction.mode {
-                Mode::CheckAndSpend | Mode::SpendOnly => allowed && outcome.allowed,
-                Mode::Reset => allowed,
-                Mode::CheckOnly | Mode::AllowOnly => false,
+    /// Decides a batch at `now`, and carries it out if it is allowed, which is returned; the outcomes stand in it afterwards.
+    #[inline]
+    pub fn decide(&mut self, batch: &mut Batch, now: Timestamp) -> bool {
+        let Batch { transactions, before, action } = batch;
+        let mut allowed = true;
+        before.resize(transactions.len(), Slot::OFF);
+        for (transaction, before) in transactions.iter().zip(before) {
+            let Some(bucket) = transaction.bucket else {
+                *before = Slot::OFF;
+                continue;
             };
-            if carried_out {
-                self.slots[transaction.bucket.index()].tat = outcome.tat_after;
-            } else {
-                outcome.tat_after = outcome.tat_before;
+            let slot = &self.slots[bucket.index()];
+            *before = *slot;
+            allowed &= slot.allows(now, transaction.cost) || !has_a_say(transaction.mode);
+        }
+        *action = Action::Decide { now, allowed };
+        if allowed {
+            for transaction in transactions.iter().filter(|transaction| writes(transaction.mode())) {
+                self.carry_out(transaction, now);
             }
         }
-        Verdict { allowed, strictest }
+        allowed
     }
 
-    fn evaluate(&self, transaction: Transaction, now: Timestamp) -> Outcome {
-        if transaction.mode == Mode::AllowOnly {
-            return NO_BUCKET;
+    #[inline]
+    fn carry_out(&mut self, transaction: &Transaction, now: Timestamp) {
+        let &Transaction { bucket: Some(bucket), cost, mode } = transaction else { return };
+        let slot = &mut self.slots[bucket.index()];
+        match mode {
+            Mode::CheckAndSpend | Mode::SpendOnly if slot.allows(now, cost) => {
+                slot.tat = slot.quota.spent(Some(slot.tat), now, cost);
+            }
+            Mode::Reset => slot.tat = Slot::UNSPENT,
+            Mode::CheckAndSpend | Mode::SpendOnly | Mode::CheckOnly | Mode::AllowOnly => {}
         }
-        let Slot { tat, quota } = self.slots[transaction.bucket.index()];
-        if transaction.mode == Mode::Reset {
-            let remaining = i64::from(quota.burst());
-            return Outcome { remaining, tat_before: tat, tat_after: None, ..NO_BUCKET };
-        }
-        quota.spend(tat, now, transaction.cost)
     }
 
     /// Gives back what the batch has spent; the outcomes stand in it afterwards. Only tokens that were asked for *and* taken come back.
     pub fn refund(&mut self, batch: &mut Batch, now: Timestamp) {
-        let Batch { transactions, outcomes } = batch;
-        outcomes.clear();
-        for transaction in transactions.iter_mut() {
-            let slot = transaction.bucket().map(|bucket| &mut self.slots[bucket.index()]);
-            let Some((slot, tat)) = slot.and_then(|slot| slot.tat.map(|tat| (slot, tat))) else {
-                outcomes.push(NO_BUCKET);
+        let Batch { transactions, before, action } = batch;
+        before.clear();
+        *action = Action::Refund { now };
+        for transaction in transactions {
+            let Some(slot) = transaction.bucket.map(|bucket| &mut self.slots[bucket.index()]) else {
+                before.push(Slot::OFF);
                 continue;
             };
-            if transaction.mode == Mode::CheckOnly {
+            before.push(*slot);
+            if transaction.mode == Mode::CheckOnly && slot.tat().is_some() {
                 *transaction = transaction.with_cost(Cost::new(0));
             }
-            let outcome = slot.quota.refund(Some(tat), now, transaction.cost);
-            slot.tat = outcome.tat_after;
-            outcomes.push(outcome);
+            if let Some(tat) = slot.quota.refund(slot.tat(), now, transaction.cost).tat_after {
+                slot.tat = tat;
+            }
         }
     }
-}
-
-/// Denied before allowed, then the longer retry, then the fewer remaining; of equals the earlier one stands.
-fn stricter(a: &Outcome, b: &Outcome) -> bool {
-    let rank = |outcome: &Outcome| (!outcome.allowed, outcome.retry_in, -outcome.remaining);
-    rank(a) > rank(b)
 }
 
 #[cfg(test)]
@@ -269,9 +336,9 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 
-    fn batch(transactions: &[Transaction]) -> Batch {
+    fn batch(buckets: &[BucketId], mode: Mode) -> Batch {
         let mut batch = Batch::default();
-        transactions.iter().for_each(|transaction| batch.push(*transaction));
+        buckets.iter().for_each(|bucket| batch.push(Transaction::of(Some(*bucket), mode)));
         batch
     }
 
@@ -280,11 +347,11 @@ mod tests {
         let mut buckets = Buckets::default();
         let wide = buckets.add(Quota::new(10, 10, Span::from_hours(1)).unwrap());
         let narrow = buckets.add(Quota::new(1, 1, Span::from_hours(1)).unwrap());
-        let mut order = batch(&[wide, narrow].map(|bucket| Transaction::of(Some(bucket), Mode::CheckAndSpend)));
-        assert!(buckets.decide(&mut order, NOW).allowed);
+        let mut order = batch(&[wide, narrow], Mode::CheckAndSpend);
+        assert!(buckets.decide(&mut order, NOW));
         let before = buckets.tat(wide);
-        let verdict = buckets.decide(&mut order, NOW);
-        assert_eq!(verdict, Verdict { allowed: false, strictest: Some(1) });
+        assert!(!buckets.decide(&mut order, NOW));
+        assert_eq!(order.strictest().unwrap().0.bucket(), Some(narrow));
         assert_eq!(buckets.tat(wide), before);
         assert_eq!(order.denials().count(), 1);
     }
@@ -293,10 +360,10 @@ mod tests {
     fn what_only_spends_never_stands_in_the_way() {
         let mut buckets = Buckets::default();
         let bucket = buckets.add(Quota::new(1, 1, Span::from_hours(1)).unwrap());
-        let mut issue = batch(&[Transaction::of(Some(bucket), Mode::SpendOnly)]);
-        assert!(buckets.decide(&mut issue, NOW).allowed);
+        let mut issue = batch(&[bucket], Mode::SpendOnly);
+        assert!(buckets.decide(&mut issue, NOW));
         let full_at = buckets.tat(bucket);
-        assert!(buckets.decide(&mut issue, NOW).allowed);
+        assert!(buckets.decide(&mut issue, NOW));
         assert_eq!(buckets.tat(bucket), full_at, "no debt");
     }
 }

@@ -12,6 +12,7 @@ pub mod limits;
 pub mod man;
 pub mod output;
 pub mod plan;
+pub mod plan_file;
 pub mod show;
 pub mod terminal;
 

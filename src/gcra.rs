@@ -99,6 +99,9 @@ impl Cost {
 }
 
 impl Quota {
+    /// A token in a nanosecond: a value for where none matters.
+    pub(crate) const LEAST: Self = Self { emission_ns: 1, burst: 1 };
+
     /// A bucket of `burst` tokens into which `count` tokens come back evenly over `period`.
     /// The emission interval is rounded down to whole nanoseconds, as Boulder does.
     ///
@@ -149,6 +152,11 @@ impl Quota {
         self.emission_ns * self.burst as i64
     }
 
+    /// The time in which `cost` tokens come back.
+    const fn time_of(self, cost: Cost) -> Span {
+        Span::from_nanos(self.emission_ns.saturating_mul(cost.tokens() as i64))
+    }
+
     /// The same refill with a burst of `burst`, which is kept between 1 and today's.
     #[must_use]
     pub fn with_burst_at_most(self, burst: u32) -> Self {
@@ -169,40 +177,49 @@ impl Quota {
         Self::from_parts(i64::try_from(scaled).map_err(|_too_long| too_long)?, u64::from(self.burst))
     }
 
+    /// Whether `cost` tokens are there at `now`: the decision alone, without the numbers of [`Self::spend`], which cost a division.
+    #[must_use]
+    #[inline]
+    pub fn allows(self, tat: Option<Timestamp>, now: Timestamp, cost: Cost) -> bool {
+        // The bucket may be as far from full as it takes the other tokens to come back; `full_at` is no earlier than `now`.
+        let Some(others) = self.burst.checked_sub(cost.tokens()) else { return false };
+        let to_full = full_at(tat, now).unix_nanos().wrapping_sub(now.unix_nanos());
+        to_full.cast_unsigned() <= (self.emission_ns * i64::from(others)).cast_unsigned()
+    }
+
     /// Asks for `cost` tokens at `now`: what comes of it, without or with the tokens being there.
     #[must_use]
     pub fn spend(self, tat: Option<Timestamp>, now: Timestamp, cost: Cost) -> Outcome {
-        let (now_ns, offset) = (now.unix_nanos(), self.offset_ns());
-        let full_at = tat.map_or(now_ns, |tat| tat.unix_nanos().max(now_ns));
-        let cost_ns = self.emission_ns.saturating_mul(i64::from(cost.tokens()));
-        let new = full_at.saturating_add(cost_ns);
-        let spare = now_ns.saturating_sub(new.saturating_sub(offset));
-        if spare < 0 {
+        let (full_at, new) = (full_at(tat, now), self.spent(tat, now, cost));
+        let spare_at = |full_at: Timestamp| now.since(full_at.minus(self.offset()));
+        let tokens = |spare: Span| spare.nanos() / self.emission_ns;
+        if self.allows(tat, now, cost) {
+            let spare = spare_at(new);
             Outcome {
-                allowed: false,
-                remaining: now_ns.saturating_sub(full_at.saturating_sub(offset)) / self.emission_ns,
-                retry_in: Span::from_nanos(spare.saturating_neg()),
-                reset_in: Span::from_nanos(full_at.saturating_sub(now_ns)),
+                allowed: true,
+                remaining: tokens(spare),
+                retry_in: self.time_of(cost).minus(spare).max(Span::ZERO),
+                reset_in: new.since(now),
                 tat_before: tat,
-                tat_after: tat,
+                tat_after: Some(new),
             }
         } else {
             Outcome {
-                allowed: true,
-                remaining: spare / self.emission_ns,
-                retry_in: Span::from_nanos(cost_ns.saturating_sub(spare).max(0)),
-                reset_in: Span::from_nanos(new.saturating_sub(now_ns)),
+                allowed: false,
+                remaining: tokens(spare_at(full_at)),
+                retry_in: Span::ZERO.minus(spare_at(new)),
+                reset_in: full_at.since(now),
                 tat_before: tat,
-                tat_after: Some(Timestamp::from_unix_nanos(new)),
+                tat_after: tat,
             }
         }
     }
 
     /// The TAT after `cost` tokens have gone at `now`, whether or not they were there: for one who counts what has happened.
     #[must_use]
+    #[inline]
     pub fn spent(self, tat: Option<Timestamp>, now: Timestamp, cost: Cost) -> Timestamp {
-        let full_at = tat.map_or(now, |tat| tat.max(now));
-        full_at.plus(Span::from_nanos(self.emission_ns.saturating_mul(i64::from(cost.tokens()))))
+        full_at(tat, now).plus(self.time_of(cost))
     }
 
     /// Gives `cost` tokens back at `now`. A bucket that is full stays as it is; never more than full.
@@ -217,8 +234,7 @@ impl Quota {
             tat_after: tat,
         };
         let Some(before) = tat.filter(|tat| *tat > now) else { return kept(tat) };
-        let back = Span::from_nanos(self.emission_ns.saturating_mul(i64::from(cost.tokens())));
-        let after = before.minus(back).max(now);
+        let after = before.minus(self.time_of(cost)).max(now);
         let to_full = after.since(now);
         Outcome {
             allowed: after != before,
@@ -229,6 +245,11 @@ impl Quota {
             tat_after: Some(after),
         }
     }
+}
+
+/// When the bucket is full, no earlier than `now`.
+fn full_at(tat: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    tat.map_or(now, |tat| tat.max(now))
 }
 
 #[cfg(test)]

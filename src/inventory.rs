@@ -166,7 +166,7 @@ pub struct Inventory {
     starts: Vec<usize>,
     /// The accounts, sorted.
     pub accounts: Vec<String>,
-    /// The tenants, sorted; rows without one have the tenant `""`.
+    /// The tenants, sorted; rows without one have `""`.
     pub tenants: Vec<String>,
     /// The groups, sorted.
     pub groups: Vec<Group>,
@@ -302,6 +302,12 @@ impl Inventory {
     #[must_use]
     pub fn group_of(&self, wanted: Wanted) -> u32 {
         self.attributes[wanted.attributes as usize].0
+    }
+
+    /// Whether names of a group belong to a tenant; rows that name none are no tenant together.
+    #[must_use]
+    pub fn has_tenant(&self, group: u32) -> bool {
+        !self.tenants[self.groups[group as usize].tenant as usize].is_empty()
     }
 
     /// How soon a name is wanted: a place in [`Self::urgencies`].

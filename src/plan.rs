@@ -12,10 +12,12 @@ mod jobs;
 mod lookup;
 pub mod options;
 mod pack;
+pub mod replan;
 mod schedule;
 mod shrink;
 mod stagger;
 pub mod summary;
+mod timeline;
 mod usable;
 
 use crate::gcra::Quota;
@@ -28,6 +30,7 @@ use choice::Aim;
 use group::Grouping;
 use jobs::{Jobs, Lane};
 pub use options::{Mix, NamesPerCertificate, Options, PlanError, Share};
+use replan::{Earlier, Kept};
 use schedule::{Bound, Placed, Terms};
 use stagger::Staggered;
 pub use summary::{Bottleneck, RenewalSummary, Summary};
@@ -80,18 +83,30 @@ struct Draft {
     grouping: Grouping,
     margin: Span,
     staggered: Staggered,
+    /// What is taken over from an earlier plan.
+    kept: Option<Kept>,
 }
 
 impl Draft {
     fn new(inventory: &Inventory, limits: &Limits, options: &Options) -> Result<Self, PlanError> {
-        let full = full_grouping(inventory, limits, options)?;
+        let full = checked(group::group(inventory, &limits.policy, options), options)?;
         let margin = options.margin.unwrap_or_else(|| default_margin(inventory, full.has_wildcard));
-        let staggered = stagger::stagger(inventory, &limits.policy.renewal, options, margin);
+        let staggered = stagger::stagger(inventory, &limits.policy.renewal, options, margin, &|_| None);
         let grouping = match options.names_per_certificate {
             NamesPerCertificate::Auto => shrunk(full, inventory, limits, options, &staggered),
             NamesPerCertificate::AtMost(_) => full,
         };
-        Ok(Self { grouping, margin, staggered })
+        Ok(Self { grouping, margin, staggered, kept: None })
+    }
+
+    /// The same with what has not changed since an earlier plan. Its margin holds on: another one would move everything.
+    fn from(earlier: &Earlier, inventory: &Inventory, limits: &Limits, options: &Options) -> Result<Self, PlanError> {
+        let (kept, grouping) = replan::keep(inventory, limits, options, earlier);
+        let grouping = checked(grouping, options)?;
+        let margin = options.margin.unwrap_or(earlier.margin);
+        let before = |held| kept.renewal(held).map(|(_, at)| at);
+        let staggered = stagger::stagger(inventory, &limits.policy.renewal, options, margin, &before);
+        Ok(Self { grouping, margin, staggered, kept: Some(kept) })
     }
 
     fn jobs<'a>(&'a self, inventory: &'a Inventory, limits: &Limits) -> Jobs<'a> {
@@ -105,10 +120,36 @@ impl Draft {
 /// [`PlanError`] where what is asked for can't be.
 pub fn plan<'a>(inventory: &'a Inventory, limits: &'a Limits, options: Options) -> Result<Plan<'a>, PlanError> {
     let draft = Draft::new(inventory, limits, &options)?;
+    finished(inventory, limits, options, draft)
+}
+
+/// Plans `inventory` under `limits` such that what has not changed since an earlier plan keeps its names, its number and its time.
+///
+/// # Errors
+/// [`PlanError`] where what is asked for can't be.
+pub fn replan<'a>(
+    inventory: &'a Inventory,
+    limits: &'a Limits,
+    options: Options,
+    earlier: &Earlier,
+) -> Result<Plan<'a>, PlanError> {
+    let draft = Draft::from(earlier, inventory, limits, &options)?;
+    finished(inventory, limits, options, draft)
+}
+
+fn finished<'a>(
+    inventory: &'a Inventory,
+    limits: &'a Limits,
+    options: Options,
+    draft: Draft,
+) -> Result<Plan<'a>, PlanError> {
+    if options.reserve_rate.parts() >= 1_000_000 {
+        return Err(PlanError::Reserve(options.reserve_rate));
+    }
     let jobs = draft.jobs(inventory, limits);
     let scheduled = schedule_all(&draft, &jobs, &Usable::new(inventory, limits, &options));
     drop(jobs);
-    let orders = merge(&scheduled.placed, &draft.staggered);
+    let orders = merge(&scheduled.placed, &draft);
     let summary = summary::summarize(inventory, limits, &options, &draft, &orders, &scheduled);
     Ok(Plan { inventory, limits, options, orders, summary, draft, lanes: scheduled.lanes })
 }
@@ -125,16 +166,10 @@ fn default_margin(inventory: &Inventory, has_wildcard: bool) -> Span {
     Span::from_seconds(if dns { 3_600 } else { 600 })
 }
 
-fn full_grouping(inventory: &Inventory, limits: &Limits, options: &Options) -> Result<Grouping, PlanError> {
-    if options.reserve_rate.parts() >= 1_000_000 {
-        return Err(PlanError::Reserve(options.reserve_rate));
-    }
-    let full = group::group(inventory, &limits.policy, options);
-    let (needed, allowed) = (full.certificates.len(), options.certificates_max);
-    if needed > allowed {
-        return Err(PlanError::TooManyCertificates { needed, allowed });
-    }
-    Ok(full)
+/// Refuses more certificates than are allowed.
+fn checked(grouping: Grouping, options: &Options) -> Result<Grouping, PlanError> {
+    let (needed, allowed) = (grouping.certificates.len(), options.certificates_max);
+    if needed > allowed { Err(PlanError::TooManyCertificates { needed, allowed }) } else { Ok(grouping) }
 }
 
 fn shrunk(
@@ -189,8 +224,15 @@ fn schedule_all(draft: &Draft, jobs: &Jobs<'_>, usable: &Usable<'_>) -> Schedule
         (placed, late)
     };
     let finish = |placed: &[Placed]| placed.last().map_or(options.start, |last| last.at);
-    let (mut placed, mut late) = attempt(Aim::Finish(bound_at));
-    if late.is_some_and(|late| late > Span::ZERO) {
+    let (mut placed, mut late) = match &draft.kept {
+        None => attempt(Aim::Finish(bound_at)),
+        Some(kept) => {
+            let placed = replan::schedule(jobs, &tight, usable, draft.margin, kept);
+            let late = lateness(&placed, jobs);
+            (placed, late)
+        }
+    };
+    if draft.kept.is_none() && late.is_some_and(|late| late > Span::ZERO) {
         // Deadlines before all else; then as early a finish as leaves them no later.
         let (strict, strict_late) = attempt(Aim::Deadlines(FAR));
         if strict_late < late {
@@ -210,7 +252,8 @@ fn schedule_all(draft: &Draft, jobs: &Jobs<'_>, usable: &Usable<'_>) -> Schedule
             }
         }
     }
-    let moved = jobs.urgencies().len() > 1 && finish(&placed) > bound_at.plus(draft.margin);
+    let is_later = || finish(&placed) > finish(&attempt(Aim::FinishAlone(bound_at)).0);
+    let moved = jobs.urgencies().len() > 1 && finish(&placed) > bound_at && is_later();
     let lanes = tight.lanes.iter().map(|(lane, _)| *lane).collect();
     Scheduled { placed, lanes, bound_at, bound_without_reserve_at, lateness: late, moved }
 }
@@ -246,9 +289,14 @@ fn orders_least(draft: &Draft, usable: &Usable<'_>) -> Vec<u64> {
     let mut names = vec![0_u64; inventory.groups.len()];
     draft.grouping.certificates.iter().for_each(|of| names[of.group as usize] += u64::from(of.names));
     let mut least = vec![0; inventory.accounts.len()];
-    for (group, names) in inventory.groups.iter().zip(names) {
+    for (number, (group, names)) in (0..).zip(inventory.groups.iter().zip(names)) {
         let capacity = options.names_per_certificate.capacity(&limits.policy.profiles[group.profile as usize]);
-        least[group.account as usize] += names.div_ceil(capacity as u64);
+        if inventory.has_tenant(number) {
+            least[group.account as usize] += names.div_ceil(capacity as u64);
+        }
+    }
+    for of in draft.grouping.certificates.iter().filter(|of| !inventory.has_tenant(of.group)) {
+        least[inventory.groups[of.group as usize].account as usize] += 1;
     }
     for held in &draft.staggered.unexempt {
         let group = inventory.held[*held as usize].group;
@@ -258,7 +306,8 @@ fn orders_least(draft: &Draft, usable: &Usable<'_>) -> Vec<u64> {
 }
 
 /// New orders and renewals, by time.
-fn merge(placed: &[Placed], staggered: &Staggered) -> Vec<Order> {
+fn merge(placed: &[Placed], draft: &Draft) -> Vec<Order> {
+    let staggered = &draft.staggered;
     let renewals = staggered.renewals.iter();
     let mut renewals = renewals
         .map(|renewal| Order {
@@ -282,8 +331,14 @@ fn merge(placed: &[Placed], staggered: &Staggered) -> Vec<Order> {
         orders.push(Order { number: 0, at: order.at, subject, exemption: Exemption::None, bound: order.bound });
     }
     orders.extend(renewals);
-    for (order, number) in orders.iter_mut().zip(1..) {
-        order.number = number;
+    let mut next = draft.kept.as_ref().map_or(1, |kept| kept.last_number().saturating_add(1));
+    for order in &mut orders {
+        let before = draft.kept.as_ref().and_then(|kept| match order.subject {
+            Subject::New(certificate) => kept.number(certificate),
+            Subject::Renewal(held) => kept.renewal(held).map(|(number, _)| number),
+        });
+        order.number = before.unwrap_or(next);
+        next += u32::from(before.is_none());
     }
     orders
 }

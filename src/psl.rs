@@ -4,6 +4,7 @@
 //! as in Boulder's `ratelimits/utilities.go`. Whether the CA takes a name at all goes by the ICANN section alone (`policy/pa.go`).
 
 use publicsuffix::{List, Psl as _, Type};
+use rustc_hash::{FxHashMap, FxHashSet};
 use sha2::{Digest, Sha256};
 
 use crate::name::{Identifier, NameError, address};
@@ -43,7 +44,9 @@ impl SuffixList {
     /// # Errors
     /// [`SuffixListError`] where it is none.
     pub fn parse(text: &str) -> Result<Self, SuffixListError> {
-        let list: List = text.parse().map_err(|error: publicsuffix::Error| SuffixListError::Rule(error.to_string()))?;
+        let whole = format!("{text}\n{}", overshadowed(text));
+        let list: List =
+            whole.parse().map_err(|error: publicsuffix::Error| SuffixListError::Rule(error.to_string()))?;
         let known = list.suffix(b"com").is_some_and(|suffix| suffix.typ() == Some(Type::Icann));
         if !known {
             return Err(SuffixListError::NoRules);
@@ -130,6 +133,38 @@ impl SuffixList {
     }
 }
 
+/// The rules that [`List::find`] would overlook, in the list's format.
+///
+/// It goes down the rules label by label and prefers a label of its own to `*`. So beside `*.run.app` and `*.mtls.run.app` the name
+/// `mtls.run.app` leads it to the label `mtls`, at which no rule ends, and the wildcard that matches is not looked at. Such a
+/// name is made a rule of its own, in the section of the wildcard.
+fn overshadowed(list: &str) -> String {
+    let (mut section, mut rules, mut wildcards) = ("", Vec::new(), FxHashMap::default());
+    for line in list.lines() {
+        if line.starts_with("//") {
+            section = if line.contains("BEGIN ") { line } else { section };
+        } else if let Some(rule) = line.split_whitespace().next() {
+            rules.push(rule.trim_start_matches('!'));
+            wildcards.extend(rule.strip_prefix("*.").map(|base| (base, section)));
+        }
+    }
+    let mut known: FxHashSet<&str> = rules.iter().copied().collect();
+    let mut overlooked = String::new();
+    for rule in rules {
+        let mut tail = rule;
+        while let Some((_, shorter)) = tail.split_once('.') {
+            tail = shorter;
+            let wildcard = tail.split_once('.').and_then(|(_, base)| wildcards.get(base));
+            if let Some(section) = wildcard
+                && known.insert(tail)
+            {
+                overlooked.extend([section, "\n", tail, "\n"]);
+            }
+        }
+    }
+    overlooked
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,6 +181,14 @@ mod tests {
         check("github.io", "github.io");
         check("*.github.io", "*.github.io");
         check("a.b.alice.github.io", "alice.github.io");
+    }
+
+    #[test]
+    fn a_wildcard_rule_holds_beside_longer_rules() {
+        check("mtls.run.app", "mtls.run.app");
+        check("a.b.mtls.run.app", "a.b.mtls.run.app");
+        check("www.ap-north-1.r.cloud.int.apple", "www.ap-north-1.r.cloud.int.apple");
+        check("www.in.futurecms.at", "www.in.futurecms.at");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::net::IpAddr;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::buckets::{Batch, BucketId, Buckets, Mode, Transaction, Verdict};
+use crate::buckets::{Batch, BucketId, Buckets, Mode, Transaction};
 use crate::limits::{LimitName, Limits};
 use crate::name::{Identifier, NameSet};
 use crate::psl::SuffixList;
@@ -98,7 +98,16 @@ impl Model {
         self.registry.describe(bucket)
     }
 
+    /// Whether the bucket's quota is an override.
+    #[must_use]
+    pub fn is_overridden(&self, bucket: BucketId) -> bool {
+        self.registry.is_overridden(bucket, &self.limits)
+    }
+
     /// Makes an order of `account` for `names` known. The same order has the same id.
+    ///
+    /// # Panics
+    /// With more than 60,000 names, far above what any CA takes.
     pub fn order(&mut self, account: &str, names: &NameSet) -> OrderId {
         self.registry.order(account, names, &self.limits, &self.suffixes, &mut self.buckets)
     }
@@ -124,8 +133,8 @@ impl Model {
             return Decision::Paused;
         }
         self.registry.check(order, exemption, batch);
-        let verdict = self.buckets.decide(batch, now);
-        decision(verdict, batch, now)
+        let allowed = self.buckets.decide(batch, now);
+        decision(allowed, batch, now)
     }
 
     /// The order was let through and then refused for another reason: its tokens come back.
@@ -146,8 +155,8 @@ impl Model {
     /// May an account be registered from `ip` at `now`? If so the token is spent.
     pub fn new_registration(&mut self, ip: IpAddr, now: Timestamp, batch: &mut Batch) -> Decision {
         self.registration(ip, batch);
-        let verdict = self.buckets.decide(batch, now);
-        decision(verdict, batch, now)
+        let allowed = self.buckets.decide(batch, now);
+        decision(allowed, batch, now)
     }
 
     /// The registration was let through and then failed: its tokens come back.
@@ -158,12 +167,14 @@ impl Model {
 
     fn registration(&mut self, ip: IpAddr, batch: &mut Batch) {
         batch.clear();
-        let mut token =
-            |key| Transaction::of(self.registry.bucket(key, &self.limits, &mut self.buckets), Mode::CheckAndSpend);
-        batch.push(token(BucketKey::NewRegistrationsPerIpAddress(ip)));
+        self.push(BucketKey::NewRegistrationsPerIpAddress(ip), Mode::CheckAndSpend, batch);
         if let IpAddr::V6(v6) = ip {
-            batch.push(token(BucketKey::NewRegistrationsPerIpv6Range(v6.to_bits() >> 80)));
+            self.push(BucketKey::NewRegistrationsPerIpv6Range(v6.to_bits() >> 80), Mode::CheckAndSpend, batch);
         }
+    }
+
+    fn push(&mut self, key: BucketKey, mode: Mode, batch: &mut Batch) {
+        batch.push(Transaction::of(self.registry.bucket(key, &self.limits, &mut self.buckets), mode));
     }
 
     /// A validation of `identifier` for `account` failed at `now`, or its pending authorization was deactivated.
@@ -176,15 +187,14 @@ impl Model {
         [failures, pausing]: [&mut Batch; 2],
     ) -> bool {
         let (account, name) = self.registry.pair(account, identifier);
-        let Self { registry, limits, buckets, .. } = self;
-        failures.clear();
         let key = BucketKey::FailedAuthorizationsPerDomainPerAccount(account, name);
-        failures.push(Transaction::of(registry.bucket(key, limits, buckets), Mode::SpendOnly));
-        buckets.decide(failures, now);
-        pausing.clear();
+        failures.clear();
+        self.push(key, Mode::SpendOnly, failures);
+        self.buckets.decide(failures, now);
         let key = BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(account, name);
-        pausing.push(Transaction::of(registry.bucket(key, limits, buckets), Mode::CheckAndSpend));
-        let pauses = !buckets.decide(pausing, now).allowed;
+        pausing.clear();
+        self.push(key, Mode::CheckAndSpend, pausing);
+        let pauses = !self.buckets.decide(pausing, now);
         if pauses {
             self.paused.insert((account, name));
         }
@@ -196,7 +206,7 @@ impl Model {
         let (account, name) = self.registry.pair(account, identifier);
         let key = BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(account, name);
         batch.clear();
-        batch.push(Transaction::of(self.registry.bucket(key, &self.limits, &mut self.buckets), Mode::Reset));
+        self.push(key, Mode::Reset, batch);
         self.buckets.decide(batch, now);
     }
 
@@ -207,8 +217,8 @@ impl Model {
     }
 }
 
-fn decision(verdict: Verdict, batch: &Batch, now: Timestamp) -> Decision {
-    if verdict.allowed {
+fn decision(allowed: bool, batch: &Batch, now: Timestamp) -> Decision {
+    if allowed {
         return Decision::Allow;
     }
     let wait = batch.denials().map(|(_, outcome)| outcome.retry_in).max().unwrap_or_default();

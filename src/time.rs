@@ -161,6 +161,12 @@ impl Span {
         self.0
     }
 
+    /// This span less `other`; saturates.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+
     /// Seconds, as a number with a fraction: for output only.
     #[must_use]
     pub fn seconds_f64(self) -> f64 {

@@ -32,7 +32,7 @@ impl Interrupt {
 ///
 /// # Errors
 /// Where it can't be written, or an interrupt comes: then `path` is as it was.
-pub fn write(path: &Path, interrupt: &Interrupt, parts: impl Iterator<Item = Vec<u8>>) -> anyhow::Result<()> {
+pub fn write(path: &Path, interrupt: &Interrupt, parts: impl Iterator<Item = Vec<Vec<u8>>> + Send) -> anyhow::Result<()> {
     let fail = || format!("can't write {}", path.display());
     // Through a link, so that the link stays one.
     let target = fs::canonicalize(path).unwrap_or_else(|_new| path.to_owned());
@@ -45,7 +45,7 @@ pub fn write(path: &Path, interrupt: &Interrupt, parts: impl Iterator<Item = Vec
             return pour(&mut file, interrupt, parts).with_context(fail);
         }
     }
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let mut aside =
         tempfile::Builder::new().prefix(".certpace-").permissions(mode()).tempfile_in(folder).with_context(fail)?;
     pour(aside.as_file_mut(), interrupt, parts).with_context(fail)?;
@@ -54,12 +54,16 @@ pub fn write(path: &Path, interrupt: &Interrupt, parts: impl Iterator<Item = Vec
     Ok(())
 }
 
-fn pour(file: &mut File, interrupt: &Interrupt, parts: impl Iterator<Item = Vec<u8>>) -> io::Result<()> {
-    for part in parts {
+/// Writes part after part; the next one is made while one is written.
+fn pour(file: &mut File, interrupt: &Interrupt, mut parts: impl Iterator<Item = Vec<Vec<u8>>> + Send) -> io::Result<()> {
+    let mut ready = parts.next();
+    while let Some(part) = ready {
         if interrupt.has_come() {
             return Err(io::Error::new(io::ErrorKind::Interrupted, "interrupted; the file is as it was"));
         }
-        file.write_all(&part)?;
+        let (written, next) = rayon::join(|| part.iter().try_for_each(|bytes| file.write_all(bytes)), || parts.next());
+        written?;
+        ready = next;
     }
     Ok(())
 }

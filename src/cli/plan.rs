@@ -8,10 +8,12 @@ use rayon::prelude::*;
 
 use super::failure::Hint as _;
 use super::output::{self, Interrupt};
+use super::plan_file::PlanFile;
 use super::{Context, Exit, Format, TEMPLATE, input};
 use crate::inventory::Settings;
+use crate::psl::SuffixList;
 use crate::plan::advise::advise;
-use crate::plan::{Mix, NamesPerCertificate, Options, Plan, Share, plan};
+use crate::plan::{Mix, NamesPerCertificate, Options, Plan, Share, plan, replan};
 use crate::report::plan::{PlanReport, text};
 use crate::report::{json, plan_file, rejects};
 use crate::time::{Span, Timestamp};
@@ -68,6 +70,9 @@ pub struct Args {
     /// Spread renewals without ARI over this time before they are due
     #[arg(long, value_name = "SPAN", default_value = "3d", value_parser = at_least_nothing)]
     pub spread: Span,
+    /// Plan again: what has not changed since this plan keeps its names, number and time
+    #[arg(long, value_name = "OLDPLAN")]
+    pub from: Option<PathBuf>,
     /// Plan the good rows even if there are bad ones
     #[arg(long)]
     pub skip_invalid: bool,
@@ -82,6 +87,7 @@ const EXAMPLES: &str = "Examples:
   certpace plan a.csv b.csv --start 2026-12-01         several files, from a date on
   certpace plan names.csv --deadline 2027-02-28        is it done by then? If not: what would do it?
   certpace plan names.csv --overrides overrides.toml   with what was granted to you
+  certpace plan new.csv --from plan.jsonl -o new.jsonl moves nothing that has not changed
   cut -d, -f1 names.csv | certpace plan -              names from another program
 
 An inventory has the column hostname (or domain, name, fqdn); others it may have:
@@ -151,18 +157,23 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let inventory = input::inventory(input::sources(&args.inventories)?, &settings, *terminal)?;
     let interrupt = Interrupt::default();
     if let Some(path) = &args.rejects {
-        output::write(path, &interrupt, std::iter::once(rejects::file(&inventory)))?;
+        output::write(path, &interrupt, std::iter::once(vec![rejects::file(&inventory)]))?;
     }
     input::tell_rejects(&inventory, args.skip_invalid, *terminal)?;
-    let plan = plan(&inventory, limits, options(args, start)).hint("certpace plan --help describes the options")?;
+    let options = options(args, start);
+    let planned = match &args.from {
+        None => plan(&inventory, limits, options),
+        Some(path) => replan(&inventory, limits, options, &PlanFile::open(path)?.into_earlier()?),
+    };
+    let plan = planned.hint("certpace plan --help describes the options")?;
     let to_stdout = args.output.as_deref().is_some_and(|path| path.as_os_str() == "-");
-    if let Some(path) = args.output.as_deref().filter(|_| !to_stdout) {
-        output::write(path, &Interrupt::watch(), parts(&plan, context))?;
-    }
-    let advice = advise(&plan);
+    let target = args.output.as_deref().filter(|_| !to_stdout);
+    let write = || target.map_or(Ok(()), |path| output::write(path, &Interrupt::watch(), parts(&plan, context.suffixes())));
+    let (written, advice) = rayon::join(write, || advise(&plan));
+    written?;
     let late = plan.summary.lateness.is_some_and(|late| late > Span::ZERO);
     if to_stdout {
-        for part in parts(&plan, context) {
+        for part in parts(&plan, context.suffixes()).flatten() {
             terminal.answer_raw(&part)?;
         }
     } else {
@@ -204,18 +215,15 @@ fn options(args: &Args, start: Timestamp) -> Options {
 }
 
 /// Orders that are rendered in one go.
-const ORDERS_A_PART: usize = 8 * 1024;
+const ORDERS_A_PIECE: usize = 8 * 1024;
 
-/// The plan file, part by part; the next parts are rendered side by side while one is written.
-fn parts<'a>(plan: &'a Plan<'_>, context: &'a Context) -> impl Iterator<Item = Vec<u8>> + 'a {
+/// The plan file, part by part; each holds pieces that are rendered side by side.
+fn parts<'a>(plan: &'a Plan<'_>, suffixes: &'a SuffixList) -> impl Iterator<Item = Vec<Vec<u8>>> + Send + 'a {
     let count = plan.orders.len();
-    let at_once = ORDERS_A_PART * rayon::current_num_threads() * 4;
-    let rounds = (0..count).step_by(at_once).flat_map(move |from| {
-        let starts: Vec<usize> = (from..count.min(from + at_once)).step_by(ORDERS_A_PART).collect();
-        starts
-            .into_par_iter()
-            .map(|start| plan_file::orders(plan, start..count.min(start + ORDERS_A_PART)))
-            .collect::<Vec<_>>()
+    let at_once = ORDERS_A_PIECE * rayon::current_num_threads() * 4;
+    let rounds = (0..count).step_by(at_once).map(move |from| {
+        let starts: Vec<usize> = (from..count.min(from + at_once)).step_by(ORDERS_A_PIECE).collect();
+        starts.into_par_iter().map(|start| plan_file::orders(plan, start..count.min(start + ORDERS_A_PIECE))).collect()
     });
-    std::iter::once(plan_file::head(plan, context.suffixes())).chain(rounds)
+    std::iter::once_with(move || vec![plan_file::head(plan, suffixes)]).chain(rounds)
 }

@@ -1,17 +1,15 @@
 //! `certpace show PLAN`: looks into a plan: when is this name issued, with which others, and why not sooner?
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
-use memchr::memmem::Finder;
 
 use super::failure::Hint as _;
+use super::plan_file::PlanFile;
 use super::{Context, Exit, Format, TEMPLATE};
 use crate::name::Identifier;
 use crate::report::json;
-use crate::report::plan_file::{PlanFileError, PlanHead, PlanOrder, read_head, read_order};
+use crate::report::plan_file::{PlanOrder, read_order};
 use crate::report::show::{self, CSV_HEADER, ShowReport, csv_rows};
 
 /// Its arguments.
@@ -113,7 +111,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
 
 fn look_up(mut file: PlanFile, query: &Query, context: &Context) -> anyhow::Result<Exit> {
     let (mut found, mut covering) = (Vec::new(), Vec::new());
-    file.each(Some(query), |line, number| {
+    file.each(&query.needles(), |line, number| {
         let order = read_order(line, number)?;
         if query.matches(&order) {
             found.push(line.to_vec());
@@ -149,7 +147,7 @@ fn csv(file: &mut PlanFile, query: Option<&Query>, context: &Context) -> anyhow:
     let terminal = context.terminal;
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(CSV_HEADER)?;
-    file.each(query, |line, number| {
+    file.each(&query.map(Query::needles).unwrap_or_default(), |line, number| {
         let order = read_order(line, number)?;
         if query.is_some_and(|query| !query.matches(&order)) {
             return Ok(());
@@ -165,57 +163,4 @@ fn csv(file: &mut PlanFile, query: Option<&Query>, context: &Context) -> anyhow:
     })?;
     terminal.answer_raw(&writer.into_inner().map_err(|error| error.into_error())?)?;
     Ok(Exit::DONE)
-}
-
-/// A plan file, read line by line.
-struct PlanFile {
-    name: String,
-    head: PlanHead,
-    lines: Box<dyn BufRead>,
-}
-
-impl PlanFile {
-    fn open(path: &Path) -> anyhow::Result<Self> {
-        let name = path.display().to_string();
-        let mut lines: Box<dyn BufRead> = if path.as_os_str() == "-" {
-            Box::new(io::stdin().lock())
-        } else {
-            let file = File::open(path).with_context(|| format!("can't read the plan from {name}"))?;
-            Box::new(BufReader::with_capacity(1 << 20, file))
-        };
-        let mut line = Vec::new();
-        lines.read_until(b'\n', &mut line).with_context(|| format!("can't read the plan from {name}"))?;
-        let head = read_head(&line)
-            .with_context(|| format!("can't read the plan from {name}"))
-            .hint("`certpace plan names.csv -o plan.jsonl` makes one")?;
-        Ok(Self { name, head, lines })
-    }
-
-    /// Calls `with` for every line that `query` may match, and its number.
-    fn each(
-        &mut self,
-        query: Option<&Query>,
-        mut with: impl FnMut(&[u8], usize) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
-        let needles = query.map(Query::needles).unwrap_or_default();
-        let finders: Vec<Finder<'_>> = needles.iter().map(Finder::new).collect();
-        let fail = || format!("can't read the plan from {}", self.name);
-        let (mut line, mut number) = (Vec::new(), 1);
-        loop {
-            line.clear();
-            if self.lines.read_until(b'\n', &mut line).with_context(fail)? == 0 {
-                break;
-            }
-            number += 1;
-            if finders.is_empty() || finders.iter().any(|finder| finder.find(&line).is_some()) {
-                with(&line, number).with_context(fail)?;
-            }
-        }
-        let (found, expected) = (number - 1, self.head.orders());
-        if expected.is_some_and(|expected| expected != found as u64) {
-            let error = PlanFileError::Incomplete { found, expected: expected.unwrap_or_default() };
-            return Err(error).with_context(fail);
-        }
-        Ok(())
-    }
 }

@@ -152,7 +152,7 @@ fn shown(bytes: &[u8]) -> String {
 
 /// Puts rejects in the order of the input and finds their lines, in one pass over each source.
 pub(super) fn locate(rejects: &mut Vec<Reject>, text: &Text) {
-    rejects.sort_by(|a, b| (a.source, a.record.start, a.column).cmp(&(b.source, b.record.start, b.column)));
+    rejects.sort_by_key(|reject| (reject.source, reject.record.start, reject.column));
     rejects.dedup_by(|a, b| (a.source, a.record.start) == (b.source, b.record.start));
     let (mut source, mut at, mut line) = (usize::MAX, 0, 1_u64);
     for reject in rejects {

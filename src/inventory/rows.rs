@@ -244,15 +244,15 @@ fn reject(text: &Text, name: TextRef, reason: Reason) -> Reject {
 /// Drops the rows that `kept` says no to, which is asked once a row, in order.
 fn compact(rows: &mut Vec<Wanted>, starts: &mut [usize], mut kept: impl FnMut(usize) -> bool) {
     let (mut to, mut from) = (0, 0);
-    for domain in 1..starts.len() {
-        while from < starts[domain] {
+    for end in starts.iter_mut().skip(1) {
+        while from < *end {
             if kept(from) {
                 rows[to] = rows[from];
                 to += 1;
             }
             from += 1;
         }
-        starts[domain] = to;
+        *end = to;
     }
     rows.truncate(to);
 }

@@ -27,16 +27,17 @@ impl TextRef {
         Self((buffer as u64) << (LEN_BITS + OFFSET_BITS) | (offset as u64) << LEN_BITS | len as u64)
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "12 bits")]
+    pub(super) const fn len(self) -> usize {
+        self.0 as usize & LEN_MAX
+    }
+
     pub(super) const fn buffer(self) -> usize {
         (self.0 >> (LEN_BITS + OFFSET_BITS)) as usize
     }
 
     pub(super) const fn offset(self) -> usize {
         (self.0 >> LEN_BITS) as usize & OFFSET_MAX
-    }
-
-    pub(super) const fn len(self) -> usize {
-        self.0 as usize & LEN_MAX
     }
 
     /// Its last `len` bytes.

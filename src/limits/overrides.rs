@@ -180,8 +180,11 @@ impl Overrides {
     }
 }
 
-/// The text under which an override's id is looked up.
-fn canonical_id(name: LimitName, id: &str, suffixes: &SuffixList) -> Result<String, String> {
+/// The text under which the override of `name` for `id`, as people write it, is looked up.
+///
+/// # Errors
+/// Why `id` names no bucket of that limit.
+pub fn canonical_id(name: LimitName, id: &str, suffixes: &SuffixList) -> Result<String, String> {
     match name {
         LimitName::NewRegistrationsPerIpAddress => {
             id.parse::<IpAddr>().map(|ip| ip.to_string()).map_err(|_not_an_address| "is no IP address".to_owned())

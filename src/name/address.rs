@@ -48,7 +48,8 @@ pub fn special_purpose(address: IpAddr) -> Option<(String, &'static str)> {
     }
 }
 
-/// IANA IPv4 Special-Purpose Address Registry (<https://www.iana.org/assignments/iana-ipv4-special-registry>, read 2026-08), and multicast.
+/// IANA IPv4 Special-Purpose Address Registry (<https://www.iana.org/assignments/iana-ipv4-special-registry>, read 2026-08).
+/// Multicast is not in it, and Boulder does not refuse it: no validation of it can succeed.
 const SPECIAL_V4: &[([u8; 4], u32, &str)] = &[
     ([0, 0, 0, 0], 8, "this network, RFC 791"),
     ([10, 0, 0, 0], 8, "private use, RFC 1918"),
@@ -66,11 +67,10 @@ const SPECIAL_V4: &[([u8; 4], u32, &str)] = &[
     ([198, 18, 0, 0], 15, "benchmarking, RFC 2544"),
     ([198, 51, 100, 0], 24, "documentation, RFC 5737"),
     ([203, 0, 113, 0], 24, "documentation, RFC 5737"),
-    ([224, 0, 0, 0], 4, "multicast, RFC 5771"),
     ([240, 0, 0, 0], 4, "reserved, RFC 1112"),
 ];
 
-/// IANA IPv6 Special-Purpose Address Registry (<https://www.iana.org/assignments/iana-ipv6-special-registry>, read 2026-08), and multicast.
+/// IANA IPv6 Special-Purpose Address Registry (<https://www.iana.org/assignments/iana-ipv6-special-registry>, read 2026-08).
 const SPECIAL_V6: &[([u16; 8], u32, &str)] = &[
     ([0, 0, 0, 0, 0, 0, 0, 0], 128, "unspecified, RFC 4291"),
     ([0, 0, 0, 0, 0, 0, 0, 1], 128, "loopback, RFC 4291"),
@@ -87,7 +87,6 @@ const SPECIAL_V6: &[([u16; 8], u32, &str)] = &[
     ([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16, "segment routing, RFC 9602"),
     ([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7, "unique local, RFC 4193"),
     ([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10, "link local, RFC 4291"),
-    ([0xff00, 0, 0, 0, 0, 0, 0, 0], 8, "multicast, RFC 4291"),
 ];
 
 #[cfg(test)]

@@ -116,7 +116,8 @@ fn changes(today: &Plan<'_>, missed: bool) -> Vec<(Change, Options)> {
         let options = Options { names_per_certificate: NamesPerCertificate::Auto, ..options.clone() };
         changes.push((Change::LargerCertificates, options));
     }
-    if options.mix == Mix::None && today.inventory.domain_count() > 1 {
+    let has_tenants = today.inventory.tenants.iter().any(|tenant| !tenant.is_empty());
+    if options.mix == Mix::None && today.inventory.domain_count() > 1 && has_tenants {
         changes.push((Change::MixTenant, Options { mix: Mix::Tenant, ..options.clone() }));
     }
     if missed && options.headroom > Share::default() {
@@ -145,7 +146,7 @@ impl Outcome {
 fn attempt(draft: &Draft, jobs: &Jobs<'_>, usable: &Usable<'_>) -> Outcome {
     let scheduled = schedule_all(draft, jobs, usable);
     let placed = &scheduled.placed;
-    let last_new = placed.iter().rfind(|order| jobs.held(order.job).is_none()).or(placed.last());
+    let last_new = placed.iter().rfind(|order| jobs.held(order.job).is_none()).or_else(|| placed.last());
     let any_late = scheduled.lateness.is_some_and(|late| late > Span::ZERO);
     let late = placed.iter().filter(|_| any_late).filter(|order| order.at > jobs.urgency(jobs.job(order.job)).deadline);
     let mut bounds: Vec<Bound> = late.map(|order| order.bound).collect();

@@ -16,6 +16,8 @@ use crate::time::Timestamp;
 pub(super) enum Aim {
     /// The higher priority first; then deadlines, and this finish for all that have none.
     Finish(Timestamp),
+    /// This finish alone, as if there were neither priorities nor deadlines.
+    FinishAlone(Timestamp),
     /// Deadlines first, whatever the priority, and this finish for all that have none.
     Deadlines(Timestamp),
 }
@@ -38,8 +40,10 @@ pub(super) struct Choice<'a> {
 
 impl Choice<'_> {
     fn due_of(&self, urgency: Urgency) -> Timestamp {
-        let (Aim::Finish(finish) | Aim::Deadlines(finish)) = self.aim;
-        urgency.deadline.min(finish)
+        match self.aim {
+            Aim::Finish(finish) | Aim::Deadlines(finish) => urgency.deadline.min(finish),
+            Aim::FinishAlone(finish) => finish,
+        }
     }
 
     fn weight(&self, urgency: Urgency, due: Timestamp) -> (i64, i64) {
@@ -47,6 +51,7 @@ impl Choice<'_> {
         match self.aim {
             Aim::Finish(_) => (priority, due.unix_nanos()),
             Aim::Deadlines(_) => (due.unix_nanos(), priority),
+            Aim::FinishAlone(_) => (due.unix_nanos(), 0),
         }
     }
 

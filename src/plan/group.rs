@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::pack::{Fill, Item, pack};
 use super::{Mix, Options};
-use crate::inventory::{Group, Inventory};
+use crate::inventory::{Group, Inventory, Wanted};
 use crate::limits::Policy;
 
 /// A part of a certificate: names of one registered domain.
@@ -94,7 +94,7 @@ impl Grouping {
         Self { covered, folded, has_wildcard, ..Self::default() }
     }
 
-    fn append(&mut self, other: &Self) {
+    pub(super) fn append(&mut self, other: &Self) {
         let (first_piece, start) = (index(self.pieces.len()), index(self.members.len()));
         let moved = other.certificates.iter();
         self.certificates.extend(moved.map(|of| Certificate { first_piece: of.first_piece + first_piece, ..*of }));
@@ -112,8 +112,25 @@ pub(super) fn index(index: usize) -> u32 {
 
 /// Groups all hostnames wanted into full certificates.
 pub(super) fn group(inventory: &Inventory, policy: &Policy, options: &Options) -> Grouping {
-    let held_wildcards = held_wildcards(inventory);
-    let grouper = Grouper { inventory, policy, options, held_wildcards };
+    group_rest(inventory, policy, options, &[])
+}
+
+/// Which hostnames wanted are left out because a wildcard covers them.
+pub(super) fn folded(inventory: &Inventory, policy: &Policy, options: &Options) -> Vec<bool> {
+    let mut folded = vec![false; inventory.wanted().len()];
+    if options.fold_wildcards {
+        let grouper = Grouper { inventory, policy, options, held_wildcards: held_wildcards(inventory), taken: &[] };
+        for domain in 0..inventory.domain_count() {
+            let range = inventory.wanted_of(domain);
+            folded[range].copy_from_slice(&grouper.covered(index(domain), &grouper.items(index(domain))));
+        }
+    }
+    folded
+}
+
+/// Groups the hostnames wanted that are not `taken` into full certificates.
+pub(super) fn group_rest(inventory: &Inventory, policy: &Policy, options: &Options, taken: &[bool]) -> Grouping {
+    let grouper = Grouper { inventory, policy, options, held_wildcards: held_wildcards(inventory), taken };
     let domains = inventory.domain_count();
     let parts: Vec<Grouping> = (0..domains.div_ceil(4096))
         .into_par_iter()
@@ -162,9 +179,15 @@ struct Grouper<'a> {
     policy: &'a Policy,
     options: &'a Options,
     held_wildcards: FxHashMap<u32, Vec<(Owner, &'a [u8])>>,
+    /// By name wanted: whether it has its certificate already. Empty where none has.
+    taken: &'a [bool],
 }
 
 impl<'a> Grouper<'a> {
+    fn is_taken(&self, wanted: u32) -> bool {
+        self.taken.get(wanted as usize).copied().unwrap_or_default()
+    }
+
     fn capacity(&self, group: u32) -> usize {
         let profile = &self.policy.profiles[self.inventory.groups[group as usize].profile as usize];
         self.options.names_per_certificate.capacity(profile)
@@ -178,21 +201,17 @@ impl<'a> Grouper<'a> {
         let has_wildcard = self.inventory.bytes(first.name).starts_with(b"*.");
         grouping.has_wildcard |= has_wildcard;
         let group = self.inventory.group_of(*first);
-        let simple =
-            !has_wildcard && !self.held_wildcards.contains_key(&domain) && wanted.len() <= self.capacity(group);
+        let simple = self.taken.is_empty()
+            && !has_wildcard
+            && !self.held_wildcards.contains_key(&domain)
+            && wanted.len() <= self.capacity(group);
         if simple && wanted[1..].iter().all(|other| other.attributes == first.attributes) {
             // Nearly all domains are of this kind.
             return grouping.push_run(group, self.inventory.urgency_of(*first), domain, range);
         }
-        let mut items: Vec<(u32, u32, Item<'_>)> = wanted
-            .iter()
-            .zip(index(range.start)..)
-            .map(|(of, id)| {
-                let (group, urgency) = (self.inventory.group_of(*of), self.inventory.urgency_of(*of));
-                (group, urgency, Item { id, rank: urgency, name: self.inventory.bytes(of.name) })
-            })
-            .collect();
+        let mut items = self.items(domain);
         self.fold(domain, &mut items, grouping);
+        items.retain(|(.., item)| !self.is_taken(item.id));
         // Stable: within a group and urgency the names stay sorted.
         items.sort_by_key(|(group, urgency, _)| (*group, *urgency));
         for of_group in items.chunk_by(|a, b| a.0 == b.0) {
@@ -200,27 +219,42 @@ impl<'a> Grouper<'a> {
         }
     }
 
-    /// Counts the names that a wildcard of their owner covers, and leaves them out if they are to be folded.
-    fn fold(&self, domain: u32, items: &mut Vec<(u32, u32, Item<'a>)>, grouping: &mut Grouping) {
+    /// The names of a domain: group, urgency, name.
+    fn items(&self, domain: u32) -> Vec<(u32, u32, Item<'a>)> {
+        let range = self.inventory.wanted_of(domain as usize);
+        let ids = index(range.start)..;
+        let item = |(of, id): (&Wanted, u32)| {
+            let (group, urgency) = (self.inventory.group_of(*of), self.inventory.urgency_of(*of));
+            (group, urgency, Item { id, rank: urgency, name: self.inventory.bytes(of.name) })
+        };
+        self.inventory.wanted()[range].iter().zip(ids).map(item).collect()
+    }
+
+    /// Which names a wildcard of their owner covers.
+    fn covered(&self, domain: u32, items: &[(u32, u32, Item<'a>)]) -> Vec<bool> {
         let owner_of = |group: u32| owner(&self.inventory.groups[group as usize]);
         let mut wildcards: Vec<(Owner, &[u8])> = self.held_wildcards.get(&domain).cloned().unwrap_or_default();
-        wildcards.extend(
-            items.iter().filter_map(|(group, _, item)| Some((owner_of(*group), item.name.strip_prefix(b"*.")?))),
-        );
-        if wildcards.is_empty() {
-            return;
-        }
+        let wanted =
+            items.iter().filter_map(|(group, _, item)| Some((owner_of(*group), item.name.strip_prefix(b"*.")?)));
+        wildcards.extend(wanted);
         wildcards.sort_unstable();
-        let covered = |group: u32, name: &[u8]| {
-            let parent = memchr::memchr(b'.', name).map(|dot| &name[dot + 1..]);
-            !name.starts_with(b"*.")
-                && parent.is_some_and(|parent| wildcards.binary_search(&(owner_of(group), parent)).is_ok())
+        let is_covered = |(group, _, item): &(u32, u32, Item<'_>)| {
+            let parent = memchr::memchr(b'.', item.name).map(|dot| &item.name[dot + 1..]);
+            let by = |parent| wildcards.binary_search(&(owner_of(*group), parent)).is_ok();
+            !wildcards.is_empty() && !item.name.starts_with(b"*.") && parent.is_some_and(by)
         };
-        let count = items.iter().filter(|(group, _, item)| covered(*group, item.name)).count() as u64;
+        items.iter().map(is_covered).collect()
+    }
+
+    /// Counts the names that a wildcard of their owner covers, and leaves them out if they are to be folded.
+    fn fold(&self, domain: u32, items: &mut Vec<(u32, u32, Item<'a>)>, grouping: &mut Grouping) {
+        let covered = self.covered(domain, items);
+        let count = covered.iter().filter(|covered| **covered).count() as u64;
         grouping.covered += count;
         if self.options.fold_wildcards {
             grouping.folded += count;
-            items.retain(|(group, _, item)| !covered(*group, item.name));
+            let mut covered = covered.into_iter();
+            items.retain(|_| covered.next() == Some(false));
         }
     }
 
@@ -264,7 +298,8 @@ impl<'a> Grouper<'a> {
             let smallest = unit.iter().copied().min_by_key(|certificate| apart.certificates[*certificate].names);
             for &certificate in unit {
                 let Certificate { group, urgency, names, .. } = apart.certificates[certificate];
-                if Some(certificate) == smallest && (names as usize) < self.capacity(group) {
+                let has_tenant = self.inventory.has_tenant(group);
+                if has_tenant && Some(certificate) == smallest && (names as usize) < self.capacity(group) {
                     let place = self.inventory.domain_place(apart.pieces(certificate)[0].domain);
                     left_over.push((group, std::cmp::Reverse(names), place, index(certificate)));
                 } else {

@@ -101,24 +101,24 @@ impl<'a> Jobs<'a> {
         jobs
     }
 
-    /// Orders the jobs: each tenant's first one, then each one's second, and so on; tenants and domains in an order that has nothing to
+    /// Orders the jobs: in each account each tenant's first one, then each one's second, and so on; tenants and domains in an order that has nothing to
     /// do with the alphabet.
     fn be_fair(&mut self) {
         let tenants = self.inventory.tenant_places();
         let key = |(job, of): (u32, &Job)| {
             let mut place = u32::MAX;
             self.domains(job, |domain| place = place.min(self.inventory.domain_place(domain)));
-            (u64::from(tenants[of.tenant as usize]) << 32 | u64::from(place), job)
+            (of.account, u64::from(tenants[of.tenant as usize]) << 32 | u64::from(place), job)
         };
-        let mut by_tenant: Vec<(u64, u32)> = (0..).zip(&self.jobs).map(key).collect();
+        let mut by_tenant: Vec<(u32, u64, u32)> = (0..).zip(&self.jobs).map(key).collect();
         by_tenant.par_sort_unstable();
-        for same in by_tenant.chunk_by_mut(|a, b| a.0 == b.0) {
+        for same in by_tenant.chunk_by_mut(|a, b| (a.0, a.1) == (b.0, b.1)) {
             if same.len() > 1 {
-                same.sort_by_cached_key(|(_, job)| self.first_name(*job));
+                same.sort_by_cached_key(|(.., job)| self.first_name(*job));
             }
         }
         let mut ranks: Vec<u32> = Vec::with_capacity(by_tenant.len());
-        for of_tenant in by_tenant.chunk_by(|a, b| a.0 >> 32 == b.0 >> 32) {
+        for of_tenant in by_tenant.chunk_by(|a, b| (a.0, a.1 >> 32) == (b.0, b.1 >> 32)) {
             ranks.extend((0..).take(of_tenant.len()));
         }
         // A counting sort: stable, so that tenants keep their order within a rank.
@@ -126,7 +126,7 @@ impl<'a> Jobs<'a> {
         ranks.iter().for_each(|rank| starts[*rank as usize + 1] += 1);
         (1..starts.len()).for_each(|rank| starts[rank] += starts[rank - 1]);
         let (mut order, mut places) = (vec![0; by_tenant.len()], vec![0; by_tenant.len()]);
-        for ((_, job), rank) in by_tenant.into_iter().zip(ranks) {
+        for ((.., job), rank) in by_tenant.into_iter().zip(ranks) {
             let place = &mut starts[rank as usize];
             order[*place as usize] = job;
             places[job as usize] = *place;
@@ -193,6 +193,13 @@ impl<'a> Jobs<'a> {
     /// All jobs, such that each tenant's first one comes before anyone's second.
     pub(super) fn fair_order(&self) -> &[u32] {
         &self.fair_order
+    }
+
+    /// All jobs, the most urgent first, and fair among equals.
+    pub(super) fn by_urgency(&self) -> Vec<u32> {
+        let mut order = self.fair_order.clone();
+        order.sort_by_key(|job| self.jobs[*job as usize].urgency);
+        order
     }
 
     /// A job's place in that order.

@@ -20,11 +20,11 @@ impl Bound {
     /// Nothing: it goes at the start.
     pub(super) const NOTHING: Self = Self(u32::MAX);
 
-    fn account(account: usize) -> Self {
+    pub(super) fn account(account: usize) -> Self {
         Self(u32::try_from(account).unwrap_or(u32::MAX))
     }
 
-    fn lane(accounts: usize, place: usize) -> Self {
+    pub(super) fn lane(accounts: usize, place: usize) -> Self {
         Self::account(accounts + place)
     }
 

@@ -23,6 +23,9 @@ pub(super) struct Spare<'a> {
     pub(super) certificates_max: usize,
 }
 
+/// What decides between units whose largest certificates are alike, and a unit's place.
+type Tie = ((u32, u32), usize);
+
 /// The certificates of one domain and one group.
 struct Unit<'a> {
     account: u32,
@@ -64,7 +67,7 @@ pub(super) fn shrink(grouping: Grouping, inventory: &Inventory, spare: &Spare<'_
     let may = units.iter().enumerate().filter(|(_, unit)| may_grow[unit.account as usize]);
     // Of equals, in an order that depends on contents alone.
     let tie = |unit: &Unit<'_>| (inventory.domain_place(unit.domain), grouping.certificates[unit.old.start].group);
-    let mut largest: BinaryHeap<(usize, Reverse<((u32, u32), usize)>)> =
+    let mut largest: BinaryHeap<(usize, Reverse<Tie>)> =
         may.map(|(place, unit)| (unit.largest(), Reverse((tie(unit), place)))).collect();
     while let Some((_, Reverse((tie, place)))) = largest.pop() {
         let unit = &mut units[place];

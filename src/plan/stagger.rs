@@ -34,6 +34,9 @@ pub(super) struct Staggered {
     pub(super) peak_hour: u64,
 }
 
+/// The first and the last hour that a renewal may go in.
+type Hours = (i64, i64);
+
 /// When a renewal may go, and what exempts it then.
 struct Allowed {
     from: Timestamp,
@@ -42,8 +45,14 @@ struct Allowed {
     exemption: Exemption,
 }
 
-/// Spreads what falls due.
-pub(super) fn stagger(inventory: &Inventory, terms: &RenewalTerms, options: &Options, margin: Span) -> Staggered {
+/// Spreads what falls due. `before` has the times of an earlier plan: they are kept where they still are allowed.
+pub(super) fn stagger(
+    inventory: &Inventory,
+    terms: &RenewalTerms,
+    options: &Options,
+    margin: Span,
+    before: &dyn Fn(u32) -> Option<Timestamp>,
+) -> Staggered {
     let mut staggered = Staggered::default();
     let mut due = Vec::new();
     for (held, of) in (0..).zip(&inventory.held) {
@@ -53,7 +62,12 @@ pub(super) fn stagger(inventory: &Inventory, terms: &RenewalTerms, options: &Opt
         }
         match allowed.exemption {
             Exemption::None => staggered.unexempt.push(held),
-            Exemption::SameSet | Exemption::Ari => due.push((held, allowed)),
+            Exemption::SameSet | Exemption::Ari => {
+                match before(held).filter(|at| (allowed.from..allowed.to).contains(at)) {
+                    Some(at) => staggered.renewals.push(Renewal { at, held, exemption: allowed.exemption }),
+                    None => due.push((held, allowed)),
+                }
+            }
         }
     }
     let hour = |at: Timestamp| at.unix_nanos().div_euclid(HOUR_NS);
@@ -72,12 +86,11 @@ pub(super) fn stagger(inventory: &Inventory, terms: &RenewalTerms, options: &Opt
     let mut by_hour: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
     for (hour, class, count) in fill(&counts, low).unwrap_or_default() {
         if let Some(places) = alike.get_mut(&class) {
-            let rest = places.split_off((count as usize).min(places.len()));
+            let rest = places.split_off(usize::try_from(count).unwrap_or(usize::MAX).min(places.len()));
             by_hour.entry(hour).or_default().append(&mut std::mem::replace(places, rest));
         }
     }
     for (hour, places) in by_hour {
-        staggered.peak_hour = staggered.peak_hour.max(places.len() as u64);
         let step = HOUR_NS / i64::try_from(places.len()).unwrap_or(i64::MAX).max(1);
         let mut at = Timestamp::from_unix_nanos(hour * HOUR_NS + step / 2);
         for place in places {
@@ -93,11 +106,13 @@ pub(super) fn stagger(inventory: &Inventory, terms: &RenewalTerms, options: &Opt
         }
     }
     staggered.renewals.sort_unstable_by_key(|renewal| (renewal.at, renewal.held));
+    let by_hour = staggered.renewals.chunk_by(|a, b| hour(a.at) == hour(b.at));
+    staggered.peak_hour = by_hour.map(<[Renewal]>::len).max().unwrap_or_default() as u64;
     staggered
 }
 
 /// Fills hours with at most `most` renewals each, earliest end first: how many of which kind in which hour; `None` if that is too few.
-fn fill(counts: &[((i64, i64), u64)], most: u64) -> Option<Vec<(i64, (i64, i64), u64)>> {
+fn fill(counts: &[(Hours, u64)], most: u64) -> Option<Vec<(i64, Hours, u64)>> {
     let mut filled = Vec::new();
     let mut open: BinaryHeap<Reverse<(i64, i64, u64)>> = BinaryHeap::new();
     let mut coming = counts.iter().peekable();

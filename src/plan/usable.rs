@@ -7,7 +7,6 @@ use crate::inventory::Inventory;
 use crate::limits::{LimitName, Limits};
 
 /// What is left of the limits for the plan.
-
 pub(super) struct Usable<'a> {
     pub(super) inventory: &'a Inventory,
     pub(super) limits: &'a Limits,

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::inventory::Counts;
 use crate::limits::LimitName;
+use crate::plan::replan::EarlierOrder;
 use crate::plan::{Order, Plan, Subject, Summary};
 use crate::psl::SuffixList;
 use crate::rules::Exemption;
@@ -320,4 +321,19 @@ fn reason(error: &serde_json::Error) -> String {
         return "it ends in the middle: the file is incomplete".to_owned();
     }
     error.to_string().replace(" at line 1 column ", " at column ")
+}
+
+/// An order as the planner takes it up again.
+impl From<PlanOrder<'_>> for EarlierOrder {
+    fn from(order: PlanOrder<'_>) -> Self {
+        Self {
+            number: order.order,
+            at: order.at,
+            account: order.account.into_owned(),
+            profile: order.profile.into_owned(),
+            names: order.names.into_iter().map(Cow::into_owned).collect(),
+            replaces: order.replaces.map(Cow::into_owned),
+            bound_by: order.bound_by.map(|bound| (bound.limit, bound.key.into_owned())),
+        }
+    }
 }

@@ -34,15 +34,24 @@ pub enum BucketKey {
     FailedAuthorizationsForPausingPerDomainPerAccount(u32, u32),
 }
 
-/// An order that the model knows: an account and a name set.
+/// An order that the model knows: an account and a name set. It says itself where the buckets stand that a new order asks, so that a
+/// decision has nothing to look up on its way to them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct OrderId(u32);
+pub struct OrderId {
+    index: u32,
+    /// Where its run in [`Registry::order_buckets`] starts: the account's orders, the names' failures, the domains, the set.
+    start: u32,
+    /// Where in the run the domains start.
+    domains: u16,
+    /// Where in the run the set's bucket stands.
+    set: u16,
+}
 
 impl OrderId {
     /// Its place among the orders, from 0.
     #[must_use]
     pub const fn index(self) -> usize {
-        self.0 as usize
+        self.index as usize
     }
 }
 
@@ -73,17 +82,22 @@ fn dense(len: usize) -> u32 {
     u32::try_from(len).unwrap_or_else(|_too_many| unreachable!("ids of 32 bits outlast memory"))
 }
 
-/// The buckets of an order, as ranges of [`Registry::order_buckets`]: orders of the account, then failures, then the domains
-/// that are checked, then those that are spent, then the set.
+/// How many buckets of a kind an order has.
+fn short(len: usize) -> u16 {
+    u16::try_from(len).unwrap_or_else(|_too_many| unreachable!("no certificate has tens of thousands of names"))
+}
+
+/// What else is known of an order.
 #[derive(Clone, Copy, Debug)]
-struct OrderBuckets {
+struct Order {
     account: u32,
     set: u32,
-    start: u32,
-    failures: u32,
-    checked: u32,
-    spent: u32,
+    /// Where the buckets that an issue spends start and end in [`Registry::order_buckets`]; the set's is the last.
+    issue: u32,
+    issue_end: u32,
+    /// Where its names start and end in [`Registry::order_names`].
     names: u32,
+    names_end: u32,
 }
 
 #[derive(Debug, Default)]
@@ -94,9 +108,9 @@ pub(super) struct Registry {
     sets: Interner<SetKey>,
     by_key: FxHashMap<BucketKey, Option<BucketId>>,
     keys: Vec<BucketKey>,
-    orders: Vec<OrderBuckets>,
     order_ids: FxHashMap<(u32, u32), OrderId>,
     order_buckets: Vec<Option<BucketId>>,
+    orders: Vec<Order>,
     order_names: Vec<u32>,
 }
 
@@ -121,6 +135,11 @@ impl Registry {
         });
         self.by_key.insert(key, bucket);
         bucket
+    }
+
+    pub(super) fn is_overridden(&self, bucket: BucketId, limits: &Limits) -> bool {
+        let key = self.key(bucket);
+        limits.overrides.find(limit_of(key), &self.override_id(key)).is_some()
     }
 
     /// The id by which an override for the bucket is looked up.
@@ -173,35 +192,55 @@ impl Registry {
         if let Some(known) = self.order_ids.get(&(account, set)) {
             return *known;
         }
-        let start = dense(self.order_buckets.len());
         let mut domains: Vec<String> = names.identifiers().iter().map(|name| suffixes.domain_of(name)).collect();
         domains.sort_unstable();
         domains.dedup();
-        self.push(BucketKey::NewOrdersPerAccount(account), limits, buckets);
-        let first_name = dense(self.order_names.len());
-        for name in names.identifiers() {
-            let name = self.names.intern(name.clone());
-            self.order_names.push(name);
-            self.push(BucketKey::FailedAuthorizationsPerDomainPerAccount(account, name), limits, buckets);
-        }
         let domains: Vec<u32> = domains.into_iter().map(|domain| self.domains.intern(domain.into())).collect();
-        for &domain in &domains {
-            let own = BucketKey::CertificatesPerDomainPerAccount(account, domain);
-            let global = BucketKey::CertificatesPerDomain(domain);
-            self.push(if own_domain_buckets { own } else { global }, limits, buckets);
-        }
-        let spent_from = self.order_buckets.len();
-        for &domain in &domains {
-            if own_domain_buckets {
-                self.push(BucketKey::CertificatesPerDomainPerAccount(account, domain), limits, buckets);
+        let order_names: Vec<u32> = names.identifiers().iter().map(|name| self.names.intern(name.clone())).collect();
+
+        let start = self.order_buckets.len();
+        self.push(BucketKey::NewOrdersPerAccount(account), limits, buckets);
+        for &name in &order_names {
+            self.push(BucketKey::FailedAuthorizationsPerDomainPerAccount(account, name), limits, buckets);
+            if self.order_buckets.last() == Some(&None) {
+                // It is off for the account: Boulder then makes one transaction for all names, which asks for nothing.
+                break;
             }
-            self.push(BucketKey::CertificatesPerDomain(domain), limits, buckets);
         }
-        let spent = dense(self.order_buckets.len() - spent_from);
+        let own = |domain| BucketKey::CertificatesPerDomainPerAccount(account, domain);
+        let global = |domain| BucketKey::CertificatesPerDomain(domain);
+        let domains_at = self.order_buckets.len();
+        for &domain in &domains {
+            self.push_if_on(if own_domain_buckets { own(domain) } else { global(domain) }, limits, buckets);
+        }
+        let set_at = self.order_buckets.len();
         self.push(BucketKey::CertificatesPerFqdnSet(set), limits, buckets);
-        let order = OrderId(dense(self.orders.len()));
-        let (failures, checked) = (dense(names.identifiers().len()), dense(domains.len()));
-        self.orders.push(OrderBuckets { account, set, start, failures, checked, spent, names: first_name });
+        let mut issue = domains_at;
+        if own_domain_buckets {
+            issue = self.order_buckets.len();
+            for &domain in &domains {
+                self.push_if_on(own(domain), limits, buckets);
+                self.push_if_on(global(domain), limits, buckets);
+            }
+            self.push(BucketKey::CertificatesPerFqdnSet(set), limits, buckets);
+        }
+
+        let (names, names_end) = (self.order_names.len(), self.order_names.len() + order_names.len());
+        self.order_names.extend(order_names);
+        let order = OrderId {
+            index: dense(self.orders.len()),
+            start: dense(start),
+            domains: short(domains_at - start),
+            set: short(set_at - start),
+        };
+        self.orders.push(Order {
+            account,
+            set,
+            issue: dense(issue),
+            issue_end: dense(self.order_buckets.len()),
+            names: dense(names),
+            names_end: dense(names_end),
+        });
         self.order_ids.insert((account, set), order);
         order
     }
@@ -211,6 +250,12 @@ impl Registry {
         self.order_buckets.push(bucket);
     }
 
+    /// Boulder makes no transaction for a domain whose limit is off.
+    fn push_if_on(&mut self, key: BucketKey, limits: &Limits, buckets: &mut Buckets) {
+        let bucket = self.bucket(key, limits, buckets);
+        self.order_buckets.extend(bucket.map(Some));
+    }
+
     pub(super) fn set_of(&self, order: OrderId) -> u32 {
         self.orders[order.index()].set
     }
@@ -218,47 +263,34 @@ impl Registry {
     /// Account and name of each authorization the order needs.
     pub(super) fn pairs_of(&self, order: OrderId) -> impl Iterator<Item = (u32, u32)> + '_ {
         let of = self.orders[order.index()];
-        let names = &self.order_names[of.names as usize..(of.names + of.failures) as usize];
-        names.iter().map(move |&name| (of.account, name))
+        self.order_names[of.names as usize..of.names_end as usize].iter().map(move |&name| (of.account, name))
     }
 
     /// What a new order checks and spends.
     #[inline]
     pub(super) fn check(&self, order: OrderId, exemption: Exemption, batch: &mut Batch) {
-        let of = self.orders[order.index()];
-        let buckets = &self.order_buckets[of.start as usize..];
-        let (failures, checked, spent) = (of.failures as usize, of.checked as usize, of.spent as usize);
-        let in_full = match exemption {
-            Exemption::Ari => return,
-            Exemption::SameSet => false,
-            Exemption::None => true,
-        };
-        if in_full {
-            batch.push(Transaction::of(buckets[0], Mode::CheckAndSpend));
-        }
-        for &bucket in &buckets[1..=failures] {
-            batch.push(Transaction::of(bucket, Mode::CheckOnly));
-        }
-        if in_full {
-            for &bucket in &buckets[1 + failures..1 + failures + checked] {
-                batch.push(Transaction::of(bucket, Mode::CheckOnly));
+        let buckets = &self.order_buckets[order.start as usize..][..=usize::from(order.set)];
+        let check = |&bucket: &Option<BucketId>| Transaction::of(bucket, Mode::CheckOnly);
+        match exemption {
+            Exemption::Ari => {}
+            Exemption::SameSet => {
+                batch.extend(buckets[1..usize::from(order.domains)].iter().map(check));
+                batch.extend(buckets.last().map(check));
+            }
+            Exemption::None => {
+                batch.push(Transaction::of(buckets[0], Mode::CheckAndSpend));
+                batch.extend(buckets[1..].iter().map(check));
             }
         }
-        batch.push(Transaction::of(buckets[1 + failures + checked + spent], Mode::CheckOnly));
     }
 
     /// What an issue spends.
     #[inline]
     pub(super) fn issue(&self, order: OrderId, renewal: bool, batch: &mut Batch) {
-        let of = self.orders[order.index()];
-        let first = (of.start + 1 + of.failures + of.checked) as usize;
-        let set = first + of.spent as usize;
-        if !renewal {
-            for &bucket in &self.order_buckets[first..set] {
-                batch.push(Transaction::of(bucket, Mode::SpendOnly));
-            }
-        }
-        batch.push(Transaction::of(self.order_buckets[set], Mode::SpendOnly));
+        let Order { issue, issue_end, .. } = self.orders[order.index()];
+        let buckets = &self.order_buckets[issue as usize..issue_end as usize];
+        let spent = if renewal { &buckets[buckets.len() - 1..] } else { buckets };
+        batch.extend(spent.iter().map(|&bucket| Transaction::of(bucket, Mode::SpendOnly)));
     }
 }
 

@@ -149,7 +149,7 @@ fn check(world: &World, seed: u64) -> Result<(), TestCaseError> {
     let orders = orders(&plan);
     let left = world.quotas.less(world.options.headroom.parts(), world.options.reserve_rate.parts());
     let mut random = Random(seed);
-    let mut one = || (random.next() % (orders.len() as u64).max(1)) as usize;
+    let mut one = || usize::try_from(random.next() % (orders.len() as u64).max(1)).unwrap();
     let (a, b, c) = (one(), one(), one());
     let all = [Delays::IssuedLate, Delays::FirstHalf, Delays::SecondHalf, Delays::One(0), Delays::One(a)];
     let others = [Delays::OneAndIssues(b), Delays::One(c), Delays::Any, Delays::Any];

@@ -163,9 +163,12 @@ fn earliest_finish(names: &[Vec<String>], size: usize, account: Tokens, domains:
     best
 }
 
-/// The largest margin with which waiting for late orders costs no more than itself at each level: half of what brings a burst back.
-fn small(margin: i64, buckets: &[Tokens]) -> Span {
-    let most = buckets.iter().map(|of| (of.burst - 1) * of.every.nanos() / 2).min().unwrap();
+/// The margin, but no more than what costs only itself at each level: half of the time in which a burst comes back, and so little that
+/// a domain's order may come one of the account's emission intervals later still without wasting the domain's refill.
+fn small(margin: i64, account: Tokens, domains: &[Tokens]) -> Span {
+    let refill = |of: &Tokens| (of.burst - 1) * of.every.nanos();
+    let of_domain = |of: &Tokens| (refill(of) / 2).min(refill(of) - account.every.nanos()).max(0);
+    let most = domains.iter().map(of_domain).min().unwrap().min(refill(&account) / 2);
     Span::from_seconds(margin).min(Span::from_nanos(most))
 }
 
@@ -194,7 +197,7 @@ proptest! {
         let inventory = inventory(&rows);
         let (quotas, domains) = quotas(account, domain, first);
         let limits = quotas.limits();
-        let margin = small(margin, &[account, domain, domains[0]]);
+        let margin = small(margin, account, &domains);
         let plan = plan(&inventory, &limits, Options { margin: Some(margin), ..at_most(size) }).unwrap();
         prop_assume!(plan.orders.len() <= SEARCHED);
         let best = Timestamp::from_unix_nanos(earliest_finish(&names, size, account, &domains));
@@ -220,7 +223,7 @@ proptest! {
         let inventory = inventory(&rows);
         let (quotas, domains) = quotas(account, domain, first);
         let limits = quotas.limits();
-        let margin = small(margin, &[account, domain, domains[0]]);
+        let margin = small(margin, account, &domains);
         let plan = plan(&inventory, &limits, Options { margin: Some(margin), ..at_most(1) }).unwrap();
         let (finish, bound) = (finish(&orders(&plan)), plan.summary.bound_at.unwrap());
         let late = finish.since(bound).nanos();

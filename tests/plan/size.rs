@@ -118,14 +118,15 @@ proptest! {
     #[test]
     fn the_largest_certificates_shrink_first_and_evenly(
         counts in proptest::collection::vec(1..300_usize, 1..8),
-        account in 2..80_i64,
-        domain in 2..40_i64,
+        account in 2..80_usize,
+        domain in 2..40_usize,
     ) {
         let (every, rows) = (36, rows(&counts));
-        let limits = Quotas::new(Tokens::new(account, every), Tokens::new(domain, every)).limits();
+        let tokens = |burst| Tokens::new(i64::try_from(burst).unwrap(), every);
+        let limits = Quotas::new(tokens(account), tokens(domain)).limits();
         let full: usize = counts.iter().map(|count| count.div_ceil(100)).sum();
         let sizes = auto_sizes(&limits, &rows);
-        let (account_half, domain_half) = ((account / 2) as usize, (domain / 2) as usize);
+        let (account_half, domain_half) = (account / 2, domain / 2);
         let total: usize = sizes.values().map(Vec::len).sum();
         // The size before a domain's last certificate was added, of those that have more than they need.
         let least_split = counts.iter().enumerate().filter_map(|(index, count)| {

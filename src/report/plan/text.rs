@@ -111,7 +111,7 @@ fn push_times(out: &mut String, report: &PlanReport<'_>) {
         format!("at most {} later than the earliest possible (no plan finishes before {})", of.gap, bound.minute())
     } else {
         format!(
-            "at most {} later than the earliest possible: a margin of {margin} that small bursts pay for again and again",
+            "at most {} later than the earliest possible: every bucket in the way adds its margin of {margin}",
             of.gap
         )
     };

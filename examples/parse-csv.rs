@@ -1,0 +1,20 @@
+//! Parses a CSV file with the `csv` crate and does nothing else, on one thread: what `benches/compare` measures `certpace plan` against.
+#![expect(clippy::disallowed_macros, reason = "an example may print")]
+
+use std::error::Error;
+
+use csv::{ByteRecord, ReaderBuilder};
+
+/// As much is read in one go: with less it is slower, with more no faster.
+const BUFFER: usize = 1 << 16;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let path = std::env::args_os().nth(1).ok_or("usage: parse-csv FILE")?;
+    let mut reader = ReaderBuilder::new().buffer_capacity(BUFFER).from_path(path)?;
+    let (mut record, mut records) = (ByteRecord::new(), 0_u64);
+    while reader.read_byte_record(&mut record)? {
+        records += 1;
+    }
+    println!("{records}");
+    Ok(())
+}
