@@ -9,6 +9,8 @@ use sha2::{Digest, Sha256};
 
 use crate::name::{Identifier, NameError, address};
 
+/// The day and the commit of the list that is built in, which has no version line of its own.
+const EMBEDDED_VERSION: &str = "2026-07-15 (9b5c8144)";
 /// The list that is built in.
 const EMBEDDED: &str = include_str!("../data/public_suffix_list.dat");
 
@@ -36,7 +38,8 @@ impl SuffixList {
     #[must_use]
     pub fn embedded() -> Self {
         // A test holds that the committed list can be read.
-        Self::parse(EMBEDDED).unwrap_or_else(|error| unreachable!("the built-in list {error}"))
+        let list = Self::parse(EMBEDDED).unwrap_or_else(|error| unreachable!("the built-in list {error}"));
+        Self { version: EMBEDDED_VERSION.to_owned(), ..list }
     }
 
     /// Reads a list in the format of publicsuffix.org.

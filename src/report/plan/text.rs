@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::PlanReport;
+use crate::limits::LimitName;
 use crate::plan::advise::{Asked, Change, SlowerTier, Step};
 use crate::plan::{RenewalSummary, Summary};
 use crate::report::style::{BAD, FAINT, GOOD, HEAD, NAME, PLAIN, WARN, paint};
@@ -267,8 +268,7 @@ fn asked_text(asked: &Asked) -> String {
     let period = Span::from_seconds(asked.period_seconds);
     let slower = asked.falls_behind_after_seconds.map_or_else(String::new, |after| {
         format!(
-            " ({} after {:.2} days of steady demand)",
-            "slower than the default",
+            " (slower than the default after {:.2} days of steady demand)",
             Span::from_seconds(after).seconds_f64() / 86_400.0
         )
     });
@@ -281,7 +281,23 @@ fn slower_text(slower: &SlowerTier) -> String {
 }
 
 fn push_next(out: &mut String, report: &PlanReport<'_>) {
-    let mut steps: Vec<String> = report.advice.steps.iter().map(|step| step_text(step, report.start)).collect();
+    let missed = report.summary.lateness.is_some_and(|late| late > Span::ZERO);
+    // Where a deadline is missed, the smallest change has been named, and only others that meet it are worth naming.
+    let worth_naming = |step: &&Step| !missed || step.meets_deadlines && report.advice.smallest.as_ref() != Some(*step);
+    let steps = report.advice.steps.iter().filter(worth_naming);
+    let mut steps: Vec<String> = steps.map(|step| step_text(step, report.start)).collect();
+    let unnamed = |asked: &Asked| asked.limit == LimitName::NewOrdersPerAccount && asked.key == "default";
+    let overrides = report.advice.smallest.iter().chain(&report.advice.steps).filter_map(|step| match &step.change {
+        Change::Overrides { overrides } => Some(overrides),
+        Change::LargerCertificates
+        | Change::FoldWildcards
+        | Change::MixTenant
+        | Change::NoHeadroom
+        | Change::NoReserve => None,
+    });
+    if overrides.flatten().any(unnamed) {
+        steps.push("name your account, so that overrides find it: --account URL".to_owned());
+    }
     match &report.plan_file {
         Some(path) => steps.push(format!("see when a name is issued: certpace show {path} --hostname NAME")),
         None => steps.push("keep the plan: add -o plan.jsonl".to_owned()),
