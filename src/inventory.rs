@@ -159,6 +159,8 @@ pub struct Inventory {
     /// Registered domains and address blocks, as they first appear.
     domains: Vec<TextRef>,
     domain_places: Vec<u32>,
+    /// By place: the domain.
+    domains_by_place: Vec<u32>,
     wanted: Vec<Wanted>,
     /// By the number of the attributes: group and urgency.
     attributes: Vec<(u32, u32)>,
@@ -277,6 +279,19 @@ impl Inventory {
     #[must_use]
     pub fn domain_place(&self, domain: u32) -> u32 {
         self.domain_places[domain as usize]
+    }
+
+    /// The domain of that name. Places go by hash, then by text.
+    #[must_use]
+    pub fn domain_named(&self, name: &str) -> Option<u32> {
+        let key = |bytes: &[u8]| text::stable_hash(bytes);
+        let wanted = (key(name.as_bytes()), name.as_bytes());
+        let of = |domain: &u32| {
+            let bytes = self.domain_bytes(*domain);
+            (key(bytes), bytes)
+        };
+        let found = self.domains_by_place.binary_search_by(|domain| of(domain).cmp(&wanted)).ok()?;
+        Some(self.domains_by_place[found])
     }
 
     /// A registered domain's text, as bytes.

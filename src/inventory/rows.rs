@@ -73,6 +73,7 @@ pub(super) fn gather(sources: Vec<Source>, mut parsed: Vec<Parsed>, settings: &S
     let mut inventory = Inventory {
         text,
         domains: domains.items,
+        domains_by_place: inverse(&domains.places),
         domain_places: domains.places,
         wanted: rows,
         attributes: numbers,
@@ -94,6 +95,15 @@ pub(super) fn gather(sources: Vec<Source>, mut parsed: Vec<Parsed>, settings: &S
     names.dedup();
     inventory.counts.rejected = names.len() as u64;
     inventory
+}
+
+/// Which number has which place.
+fn inverse(places: &[u32]) -> Vec<u32> {
+    let mut numbers = vec![0; places.len()];
+    for (number, place) in (0..).zip(places) {
+        numbers[*place as usize] = number;
+    }
+    numbers
 }
 
 /// A counting sort: rows by domain, in parts which each thread fills alone.

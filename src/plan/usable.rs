@@ -1,5 +1,7 @@
 //! What headroom, reserve and overrides leave of the limits for a plan.
 
+use rustc_hash::FxHashMap;
+
 use super::Options;
 use super::jobs::Lane;
 use crate::gcra::Quota;
@@ -11,12 +13,15 @@ pub(super) struct Usable<'a> {
     pub(super) inventory: &'a Inventory,
     pub(super) limits: &'a Limits,
     pub(super) options: &'a Options,
-    domain_overrides: bool,
+    /// Overrides by domain, as far as the inventory has it.
+    domain_overrides: FxHashMap<u32, Quota>,
 }
 
 impl<'a> Usable<'a> {
     pub(super) fn new(inventory: &'a Inventory, limits: &'a Limits, options: &'a Options) -> Self {
-        let domain_overrides = limits.overrides.has_any(LimitName::CertificatesPerDomain);
+        let overrides = limits.overrides.iter().filter(|of| of.name == LimitName::CertificatesPerDomain);
+        let domain_overrides =
+            overrides.filter_map(|of| Some((inventory.domain_named(of.id)?, of.limit.quota))).collect();
         Self { inventory, limits, options, domain_overrides }
     }
 
@@ -36,10 +41,10 @@ impl<'a> Usable<'a> {
             Some(account) => self
                 .limits
                 .quota(LimitName::CertificatesPerDomainPerAccount, &self.inventory.accounts[account as usize]),
-            None if self.domain_overrides => {
-                self.limits.quota(LimitName::CertificatesPerDomain, self.inventory.domain(lane.domain))
+            None => {
+                let default = self.limits.policy.limit(LimitName::CertificatesPerDomain).map(|limit| limit.quota);
+                self.domain_overrides.get(&lane.domain).copied().or(default)
             }
-            None => self.limits.policy.limit(LimitName::CertificatesPerDomain).map(|limit| limit.quota),
         }
     }
 
