@@ -11,3 +11,10 @@ pub mod gcra;
 pub mod limits;
 pub mod buckets;
 pub mod rules;
+pub mod inventory;
+pub mod plan;
+
+// Shell.
+pub mod clock;
+pub mod report;
+pub mod cli;

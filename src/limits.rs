@@ -80,6 +80,40 @@ impl LimitName {
         }
     }
 
+    /// Which events ask it and which take from it: [`crate::rules`] in words.
+    #[must_use]
+    pub const fn asked(self) -> &'static str {
+        match self {
+            Self::NewRegistrationsPerIpAddress | Self::NewRegistrationsPerIpv6Range => {
+                "A new account asks and takes a token; it comes back if the account can't be made."
+            }
+            Self::NewOrdersPerAccount => {
+                "A new order asks and takes a token, which comes back only if the CA refuses the order itself. A renewal does \
+                 neither, if its names are exactly those of an earlier certificate or the CA suggests it just now (ARI)."
+            }
+            Self::CertificatesPerDomain => {
+                "A new order asks it; the certificate takes a token when it is issued, for each registered domain in it. A renewal \
+                 of exactly the same names does neither; one by ARI with other names takes tokens without asking."
+            }
+            Self::CertificatesPerDomainPerAccount => {
+                "Where an account has such an override, its orders ask this one instead of CertificatesPerDomain; its certificates \
+                 take tokens of both."
+            }
+            Self::CertificatesPerFqdnSet => {
+                "A new order asks it, a renewal of the same names too; every certificate takes a token when it is issued, also a \
+                 renewal by ARI, which does not ask."
+            }
+            Self::FailedAuthorizationsPerDomainPerAccount => {
+                "A new order asks it for each of its names, unless it is a renewal by ARI; each failed validation takes a token, \
+                 and so does each pending authorization that is deactivated."
+            }
+            Self::FailedAuthorizationsForPausingPerDomainPerAccount => {
+                "Each failed validation asks and takes a token, and so does each pending authorization that is deactivated; a success \
+                 fills the bucket. Once it is empty the next failure pauses the account for that name until a person lifts it."
+            }
+        }
+    }
+
     /// The limit of that name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

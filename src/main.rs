@@ -1,2 +1,10 @@
 //! The `certpace` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+use certpace::cli;
+use certpace::clock::SystemClock;
+
+fn main() -> ExitCode {
+    cli::run(std::env::args_os(), &SystemClock).into()
+}

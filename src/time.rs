@@ -175,6 +175,17 @@ impl Span {
         nanos / 1e9
     }
 
+    /// The shortest text that [`Self::parse`] reads back: `10m`, `1h`, `90s`.
+    #[must_use]
+    pub fn compact(self) -> String {
+        let units = [("d", 86_400 * NS_PER_S), ("h", 3_600 * NS_PER_S), ("m", 60 * NS_PER_S), ("s", NS_PER_S)];
+        match units.iter().find(|(_, unit)| self.0 != 0 && self.0 % unit == 0) {
+            Some((name, unit)) => format!("{}{name}", self.0 / unit),
+            None if self.0 == 0 => "0s".to_owned(),
+            None => format!("{}ns", self.0),
+        }
+    }
+
     /// Reads a sum of numbers with units `ns, us, ms, s, m, h, d, w`, such as `10m`, `1h30m` or `1.5h`; `0` needs no unit.
     ///
     /// # Errors

@@ -1,0 +1,176 @@
+//! The command line: one file a command, and the only writer to stdout and stderr.
+//!
+//! A command reads its world through [`Context`], asks the core, has `report` render the answer, and ends with an [`Exit`]. To add
+//! one: a file with `Args` and `run`, and a line each in [`Command`] and its `run`.
+
+pub mod completions;
+pub mod context;
+pub mod exit;
+pub mod failure;
+pub mod input;
+pub mod limits;
+pub mod man;
+pub mod output;
+pub mod plan;
+pub mod plan_file;
+pub mod show;
+pub mod terminal;
+
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum as _};
+
+use crate::clock::Clock;
+use crate::time::Timestamp;
+
+pub use context::Context;
+pub use exit::Exit;
+pub use terminal::{Format, Terminal};
+
+/// Examples before options: most who ask for help want one.
+const TEMPLATE: &str = "{about-with-newline}\n{usage-heading} {usage}\n\n{before-help}{all-args}{after-help}";
+
+/// Plans certificate issuance from Let's Encrypt so that no rate limit is ever hit.
+#[derive(Parser, Debug)]
+#[command(
+    name = "certpace",
+    version,
+    help_template = TEMPLATE,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    before_help = EXAMPLES,
+    after_help = EXIT_CODES,
+)]
+pub struct Cli {
+    /// The options that every command takes.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  certpace plan names.csv               plan an inventory: how many orders, until when, why
+  certpace plan names.csv -o plan.jsonl
+  certpace show plan.jsonl --hostname www.example.com
+  certpace limits                       what the CA allows, with sources
+  certpace limits NewOrdersPerAccount   one limit in detail
+  certpace completions bash             completions for a shell";
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  error: bad input, or a file that can't be read or written
+  2  usage: an option or argument that certpace does not know
+  4  the plan misses its deadline";
+
+/// Options that every command takes.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Options of every command")]
+pub struct GlobalArgs {
+    /// How to answer; JSON is the same data
+    #[arg(long, global = true, value_name = "text|json", hide_possible_values = true, default_value = "text")]
+    pub format: Format,
+    /// Ask as if it were this time, such as 2026-12-01T08:00:00Z or 2026-12-01
+    #[arg(long, global = true, value_name = "RFC3339")]
+    pub now: Option<Timestamp>,
+    /// The CA's policy: letsencrypt, letsencrypt-staging, letsencrypt-2025, or a TOML file
+    #[arg(long, global = true, value_name = "NAME|FILE", default_value = "letsencrypt")]
+    pub policy: String,
+    /// Overrides granted to you, a TOML file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub overrides: Option<PathBuf>,
+    /// A Public Suffix List in place of the one built in
+    #[arg(long, global = true, value_name = "FILE")]
+    pub psl: Option<PathBuf>,
+    /// No warnings and no progress, only the answer and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say on stderr what is read
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// When to colour; auto honours NO_COLOR
+    #[arg(long, global = true, value_name = "auto|always|never", hide_possible_values = true, default_value = "auto")]
+    pub color: clap::ColorChoice,
+}
+
+/// What certpace does.
+#[derive(clap::Subcommand, Debug)]
+pub enum Command {
+    /// Group hostnames into certificates and schedule their orders
+    Plan(plan::Args),
+    /// Look into a plan: when is a name issued, with which others, and why not sooner
+    Show(show::Args),
+    /// Print the policy in force: limits, profiles, sources, dates
+    Limits(limits::Args),
+    /// Print completions for a shell
+    Completions(completions::Args),
+    /// Print the manual as roff, or write a page for each command
+    Man(man::Args),
+}
+
+impl Command {
+    fn run(&self, global: &GlobalArgs, clock: &dyn Clock) -> anyhow::Result<Exit> {
+        match self {
+            Self::Plan(args) => plan::run(args, &Context::load(global, clock)?),
+            Self::Show(args) => show::run(args, &Context::load(global, clock)?),
+            Self::Limits(args) => limits::run(args, &Context::load(global, clock)?),
+            Self::Completions(args) => completions::run(args, Terminal::new(global)),
+            Self::Man(args) => man::run(args, Terminal::new(global)),
+        }
+    }
+}
+
+/// Runs `certpace` with `arguments`, the first of which is its own name, and says how it ended.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, clock: &dyn Clock) -> Exit {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    let command = Cli::command().color(color_of(&arguments));
+    let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(usage) => return explain(&usage),
+    };
+    let terminal = Terminal::new(&cli.global);
+    cli.command.run(&cli.global, clock).unwrap_or_else(|error| {
+        terminal.error(&error);
+        Exit::ERROR
+    })
+}
+
+/// What `--color` says, for clap's own messages: it needs that before it has read the arguments.
+fn color_of(arguments: &[OsString]) -> clap::ColorChoice {
+    let texts: Vec<_> = arguments.iter().filter_map(|argument| argument.to_str()).collect();
+    let joined = texts.iter().find_map(|text| text.strip_prefix("--color="));
+    let apart = || texts.windows(2).find(|pair| pair[0] == "--color").map(|pair| pair[1]);
+    joined.or_else(apart).and_then(|when| clap::ColorChoice::from_str(when, false).ok()).unwrap_or_default()
+}
+
+/// Prints what clap has to say: help, the version, or what is wrong with the arguments.
+fn explain(usage: &clap::Error) -> Exit {
+    match usage.print() {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Exit::ERROR,
+        _ if usage.use_stderr() => Exit::USAGE,
+        _ => Exit::DONE,
+    }
+}
+
+/// The command line as clap knows it: for completions and manuals.
+fn definition() -> clap::Command {
+    let mut definition = Cli::command();
+    definition.build();
+    definition
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,88 @@
+//! Reading plan files, line by line: they may hold millions of orders.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+
+use anyhow::Context as _;
+use memchr::memmem::Finder;
+
+use super::failure::Hint as _;
+use crate::plan::replan::Earlier;
+use crate::report::plan_file::{PlanFileError, PlanHead, read_head, read_order};
+use crate::time::Span;
+
+/// A plan file, read line by line.
+pub struct PlanFile {
+    name: String,
+    /// Its first line.
+    pub head: PlanHead,
+    lines: Box<dyn BufRead>,
+}
+
+impl PlanFile {
+    /// Opens a plan; `-` is stdin.
+    ///
+    /// # Errors
+    /// Where it can't be read, or is no plan.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let name = path.display().to_string();
+        let mut lines: Box<dyn BufRead> = if path.as_os_str() == "-" {
+            Box::new(io::stdin().lock())
+        } else {
+            let file = File::open(path).with_context(|| format!("can't read the plan from {name}"))?;
+            Box::new(BufReader::with_capacity(1 << 20, file))
+        };
+        let mut line = Vec::new();
+        lines.read_until(b'\n', &mut line).with_context(|| format!("can't read the plan from {name}"))?;
+        let head = read_head(&line)
+            .with_context(|| format!("can't read the plan from {name}"))
+            .hint("`certpace plan names.csv -o plan.jsonl` makes one")?;
+        Ok(Self { name, head, lines })
+    }
+
+    /// Calls `with` for every line with one of `needles` (all, if there is none) and its number.
+    ///
+    /// # Errors
+    /// That of `with`; or where the file can't be read, or holds fewer orders than its first line says.
+    pub fn each(
+        &mut self,
+        needles: &[String],
+        mut with: impl FnMut(&[u8], usize) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let finders: Vec<Finder<'_>> = needles.iter().map(Finder::new).collect();
+        let fail = || format!("can't read the plan from {}", self.name);
+        let (mut line, mut number) = (Vec::new(), 1);
+        loop {
+            line.clear();
+            if self.lines.read_until(b'\n', &mut line).with_context(fail)? == 0 {
+                break;
+            }
+            number += 1;
+            if finders.is_empty() || finders.iter().any(|finder| finder.find(&line).is_some()) {
+                with(&line, number).with_context(fail)?;
+            }
+        }
+        let (found, expected) = (number - 1, self.head.orders());
+        if expected.is_some_and(|expected| expected != found as u64) {
+            let error = PlanFileError::Incomplete { found, expected: expected.unwrap_or_default() };
+            return Err(error).with_context(fail);
+        }
+        Ok(())
+    }
+
+    /// The whole plan, to plan again from.
+    ///
+    /// # Errors
+    /// Where it can't be read to its end.
+    pub fn into_earlier(mut self) -> anyhow::Result<Earlier> {
+        let margin =
+            Span::parse(&self.head.margin).with_context(|| format!("{}: the margin can't be read", self.name))?;
+        let mut orders = Vec::new();
+        self.each(&[], |line, number| {
+            orders.push(read_order(line, number)?.into());
+            Ok(())
+        })?;
+        Ok(Earlier { margin, orders })
+    }
+}

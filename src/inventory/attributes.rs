@@ -1,0 +1,245 @@
+//! What the columns beside the hostname say. Each distinct combination is read once, however many rows have it.
+
+use std::borrow::Cow;
+use std::hash::Hash;
+
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
+
+use super::reject::Column;
+use super::text::{Text, TextRef};
+use super::{Challenge, Group, HeldTerms, Settings, Urgency};
+use crate::time::Timestamp;
+
+/// What a combination of attributes comes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Attribute {
+    /// Which names it may share a certificate with: a place in [`Attributes::groups`].
+    pub(super) group: u32,
+    /// How soon it is wanted: a place in [`Attributes::urgencies`].
+    pub(super) urgency: u32,
+    /// The certificate held, a place in [`Attributes::held`].
+    pub(super) held: Option<u32>,
+    pub(super) ready: bool,
+}
+
+/// A value that makes no sense.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct BadValue {
+    pub(super) column: Column,
+    pub(super) value: String,
+    pub(super) reason: String,
+}
+
+/// All combinations, and the tables they refer to: each sorted, so that the numbers depend on the contents alone.
+#[derive(Debug, Default)]
+pub(super) struct Attributes {
+    pub(super) accounts: Vec<String>,
+    pub(super) tenants: Vec<String>,
+    pub(super) groups: Vec<Group>,
+    pub(super) urgencies: Vec<Urgency>,
+    pub(super) held: Vec<HeldTerms>,
+    /// By the number of the combination.
+    pub(super) of: Vec<Result<Attribute, BadValue>>,
+}
+
+/// One combination, read but not numbered.
+#[derive(Clone, Debug)]
+struct Raw<'a> {
+    account: Cow<'a, str>,
+    tenant: Cow<'a, str>,
+    label: Cow<'a, str>,
+    profile: u32,
+    challenge: Option<Challenge>,
+    urgency: Urgency,
+    ready: bool,
+    held: Option<(Cow<'a, str>, Timestamp, Timestamp)>,
+}
+
+/// Reads the combinations, which stand in `items` as columns joined by NUL.
+pub(super) fn read(items: &[TextRef], text: &Text, settings: &Settings<'_>) -> Attributes {
+    let mut raws: Vec<Result<Raw<'_>, BadValue>> =
+        items.par_iter().map(|at| read_one(text.get(*at), settings)).collect();
+    refuse_contradictions(&mut raws);
+    let good = || raws.iter().filter_map(|raw| raw.as_ref().ok());
+    let accounts = Table::of(good().map(|raw| &*raw.account));
+    let tenants = Table::of(good().map(|raw| &*raw.tenant));
+    let urgencies = Table::of(good().map(|raw| raw.urgency));
+    let group_of = |raw: &'_ Raw<'_>| {
+        let (account, tenant) = (accounts.place(&&*raw.account), tenants.place(&&*raw.tenant));
+        (account, tenant, raw.profile, raw.challenge)
+    };
+    let groups = Table::of(good().map(|raw| (group_of(raw), &*raw.label)));
+    let number = |raw: &Raw<'_>| (groups.place(&(group_of(raw), &*raw.label)), urgencies.place(&raw.urgency));
+    let held_terms = |raw: &Raw<'_>| {
+        let (certificate, issued_at, expires_at) = raw.held.clone()?;
+        let (group, urgency) = number(raw);
+        Some(HeldTerms { certificate: certificate.into_owned(), issued_at, expires_at, group, urgency })
+    };
+    let mut held: Vec<HeldTerms> = raws.par_iter().filter_map(|raw| held_terms(raw.as_ref().ok()?)).collect();
+    // A certificate's rows may differ in tenant, group or challenge; the first of them in order stands for it.
+    held.par_sort_unstable();
+    held.dedup_by(|a, b| a.certificate == b.certificate);
+    let held_places: FxHashMap<&str, u32> =
+        held.iter().zip(0..).map(|(terms, place)| (terms.certificate.as_str(), place)).collect();
+    let attribute = |raw: &Result<Raw<'_>, BadValue>| {
+        let raw = raw.as_ref().map_err(Clone::clone)?;
+        let (group, urgency) = number(raw);
+        let held = raw.held.as_ref().and_then(|(certificate, ..)| held_places.get(&**certificate).copied());
+        Ok(Attribute { group, urgency, held, ready: raw.ready })
+    };
+    let of = raws.par_iter().map(attribute).collect();
+    let group = |((account, tenant, profile, challenge), label): &(_, &str)| Group {
+        account: *account,
+        tenant: *tenant,
+        profile: *profile,
+        challenge: *challenge,
+        label: (*label).to_owned(),
+    };
+    Attributes {
+        accounts: accounts.things.iter().map(|text| (*text).to_owned()).collect(),
+        tenants: tenants.things.iter().map(|text| (*text).to_owned()).collect(),
+        groups: groups.things.iter().map(group).collect(),
+        urgencies: urgencies.things,
+        held,
+        of,
+    }
+}
+
+/// Distinct things, sorted, and the place of each.
+struct Table<T> {
+    things: Vec<T>,
+    places: FxHashMap<T, u32>,
+}
+
+impl<T: Copy + Ord + Hash + Send> Table<T> {
+    fn of(things: impl Iterator<Item = T>) -> Self {
+        let mut places: FxHashMap<T, u32> = things.map(|thing| (thing, 0)).collect();
+        let mut things: Vec<T> = places.keys().copied().collect();
+        things.par_sort_unstable();
+        for (thing, place) in things.iter().zip(0..) {
+            places.insert(*thing, place);
+        }
+        Self { things, places }
+    }
+
+    /// The place of a thing that is in the table.
+    fn place(&self, thing: &T) -> u32 {
+        self.places.get(thing).copied().unwrap_or_default()
+    }
+}
+
+fn read_one<'a>(key: &'a [u8], settings: &Settings<'_>) -> Result<Raw<'a>, BadValue> {
+    let mut fields = [""; Column::ALL.len()];
+    for (field, bytes) in fields[1..].iter_mut().zip(key.split(|byte| *byte == 0)) {
+        // The record was seen to be UTF-8.
+        *field = std::str::from_utf8(bytes).unwrap_or_default();
+    }
+    let field = |column: Column| fields[column as usize];
+    let bad = |column: Column, reason: String| BadValue { column, value: field(column).to_owned(), reason };
+    let date = |column: Column| match field(column) {
+        "" => Ok(None),
+        text => Timestamp::parse(text).map(Some).map_err(|error| {
+            // The row's message names the value already.
+            let reason = error.to_string();
+            bad(column, reason.strip_prefix(&format!("`{text}` ")).unwrap_or(&reason).to_owned())
+        }),
+    };
+    let or = |column: Column, default: &str| match field(column) {
+        "" => Cow::Owned(default.to_owned()),
+        text => Cow::Borrowed(text),
+    };
+    let profile = or(Column::Profile, settings.profile);
+    let profile = settings.policy.profile(&profile).ok_or_else(|| {
+        let known: Vec<&str> = settings.policy.profiles.iter().map(|profile| profile.name.as_str()).collect();
+        bad(Column::Profile, format!("the policy has no such profile; it has {}", known.join(", ")))
+    })?;
+    let challenge = match field(Column::Challenge) {
+        "" => None,
+        text => Some(Challenge::parse(text).ok_or_else(|| {
+            bad(Column::Challenge, "is no challenge type; there are http-01, dns-01, tls-alpn-01".to_owned())
+        })?),
+    };
+    let priority = match field(Column::Priority) {
+        "" => 0,
+        text => text.parse().map_err(|_no_number| {
+            bad(Column::Priority, "is no whole number; 0 is ordinary, a larger one goes first".to_owned())
+        })?,
+    };
+    let deadline = date(Column::Deadline)?;
+    if deadline.is_some_and(|deadline| deadline <= settings.start) {
+        return Err(bad(Column::Deadline, format!("lies in the past: the plan starts at {}", settings.start)));
+    }
+    let ready = match field(Column::Ready).to_ascii_lowercase().as_str() {
+        "" | "yes" | "true" | "y" | "1" => true,
+        "no" | "false" | "n" | "0" => false,
+        _ => return Err(bad(Column::Ready, "is neither `yes` nor `no`".to_owned())),
+    };
+    let held = match (field(Column::Certificate), date(Column::IssuedAt)?, date(Column::ExpiresAt)?) {
+        ("", None, None) => None,
+        ("", Some(_), _) => {
+            return Err(bad(Column::IssuedAt, "there is a date, but no `certificate` it belongs to".to_owned()));
+        }
+        ("", None, Some(_)) => {
+            return Err(bad(Column::ExpiresAt, "there is a date, but no `certificate` it belongs to".to_owned()));
+        }
+        (_, None, _) => return Err(bad(Column::IssuedAt, "a certificate held needs the date of its issue".to_owned())),
+        (_, _, None) => {
+            return Err(bad(Column::ExpiresAt, "a certificate held needs the date of its expiry".to_owned()));
+        }
+        (_, Some(issued), Some(expires)) if expires <= issued => {
+            return Err(bad(Column::ExpiresAt, format!("is not after the issue at {issued}")));
+        }
+        (certificate, Some(issued), Some(expires)) => Some((Cow::Borrowed(certificate), issued, expires)),
+    };
+    Ok(Raw {
+        account: or(Column::Account, settings.account),
+        tenant: Cow::Borrowed(field(Column::Tenant)),
+        label: Cow::Borrowed(field(Column::Group)),
+        profile: u32::try_from(profile.0).unwrap_or(u32::MAX),
+        challenge,
+        urgency: Urgency {
+            priority: std::cmp::Reverse(priority),
+            deadline: deadline.or(settings.deadline).unwrap_or(Urgency::NEVER),
+        },
+        ready,
+        held,
+    })
+}
+
+/// Rows of one certificate must agree on what a certificate has once.
+fn refuse_contradictions(raws: &mut [Result<Raw<'_>, BadValue>]) {
+    let mut by_certificate: Vec<(String, usize)> = Vec::new();
+    for (index, raw) in raws.iter().enumerate() {
+        if let Ok(Raw { held: Some((certificate, ..)), .. }) = raw {
+            by_certificate.push((certificate.clone().into_owned(), index));
+        }
+    }
+    by_certificate.par_sort_unstable();
+    for same in by_certificate.chunk_by(|a, b| a.0 == b.0) {
+        let once = |index: usize| {
+            let raw = raws[index].as_ref().ok()?;
+            let (_, issued, expires) = raw.held.as_ref()?;
+            Some([
+                (Column::Account, raw.account.clone().into_owned()),
+                (Column::Profile, raw.profile.to_string()),
+                (Column::IssuedAt, issued.to_string()),
+                (Column::ExpiresAt, expires.to_string()),
+                (Column::Ready, if raw.ready { "yes" } else { "no" }.to_owned()),
+            ])
+        };
+        let Some(first) = once(same[0].1) else { continue };
+        let contradiction = same[1..].iter().find_map(|(_, index)| {
+            let other = once(*index)?;
+            first.iter().zip(&other).find(|(a, b)| a != b).map(|((column, a), (_, b))| (*column, a.clone(), b.clone()))
+        });
+        let Some((column, a, b)) = contradiction else { continue };
+        for (certificate, index) in same {
+            let reason = match column {
+                Column::Profile => format!("rows of this certificate have different values of {column}"),
+                _ => format!("rows of this certificate have different values of {column}: `{a}` and `{b}`"),
+            };
+            raws[*index] = Err(BadValue { column: Column::Certificate, value: certificate.clone(), reason });
+        }
+    }
+}

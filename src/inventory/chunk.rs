@@ -1,0 +1,430 @@
+//! One chunk of a source, parsed on its own: rows of references into the text, with numbers for domains and attributes that hold
+//! within the chunk. The chunks are parsed side by side and renumbered afterwards.
+
+use csv_core::{ReadRecordResult, Terminator};
+use hashbrown::HashTable;
+
+use super::layout::{Layout, line_at, open_quote};
+use super::reject::{Column, Reason, Reject};
+use super::text::{Arena, LEN_MAX, TextRef, stable_hash};
+use crate::name::{Canonical, NameError, address, canonical};
+use crate::psl::SuffixList;
+
+/// Bytes of a chunk, more or less: large enough to forget the seams, small enough for the cache of what it interns.
+pub(super) const CHUNK_BYTES: usize = 8 << 20;
+
+/// A part of a source which starts and ends between records.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chunk {
+    pub(super) source: usize,
+    /// The buffer number of this chunk's arena.
+    pub(super) arena: usize,
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+/// A hostname with its numbers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ChunkRow {
+    pub(super) name: TextRef,
+    pub(super) domain: u32,
+    pub(super) attributes: u32,
+}
+
+/// Texts with numbers, in the order in which they came.
+#[derive(Debug, Default)]
+pub(super) struct Locals {
+    table: HashTable<u32>,
+    last: u32,
+    pub(super) items: Vec<(u64, TextRef)>,
+}
+
+/// What a chunk holds.
+#[derive(Debug, Default)]
+pub(super) struct Parsed {
+    pub(super) rows: Vec<ChunkRow>,
+    pub(super) domains: Locals,
+    pub(super) attributes: Locals,
+    pub(super) arena: Arena,
+    pub(super) rejects: Vec<Reject>,
+    /// Names whose case, trailing dot or Unicode was converted.
+    pub(super) converted: u64,
+    /// Records, good and bad.
+    pub(super) records: u64,
+}
+
+/// Cuts a source between records, into chunks of `size` bytes more or less; `arena` is the first one's.
+pub(super) fn split(
+    source: usize,
+    bytes: &[u8],
+    layout: &Layout,
+    size: usize,
+    mut arena: usize,
+    chunks: &mut Vec<Chunk>,
+) {
+    let mut start = layout.first_record.min(bytes.len());
+    while start < bytes.len() {
+        let end = match bytes.len() - start {
+            left if left <= size => bytes.len(),
+            _ => record_end(bytes, start, start + size, layout),
+        };
+        chunks.push(Chunk { source, arena, start, end });
+        (start, arena) = (end, arena + 1);
+    }
+}
+
+/// The first end of a record at `from` or after it; a record starts at `start`.
+fn record_end(bytes: &[u8], start: usize, from: usize, layout: &Layout) -> usize {
+    let (mut end, mut looked_at, mut open) = (line_at(bytes, from).1, start, false);
+    loop {
+        open = !layout.list && open_quote(open, &bytes[looked_at..end], &[layout.delimiter]);
+        if !open || end == bytes.len() {
+            return end;
+        }
+        looked_at = end;
+        end = line_at(bytes, end).1;
+    }
+}
+
+/// Parses a chunk of `source`'s bytes.
+pub(super) fn parse(chunk: Chunk, bytes: &[u8], layout: &Layout, suffixes: &SuffixList) -> Parsed {
+    let part = &bytes[chunk.start..chunk.end];
+    let mut parser = Parser {
+        chunk,
+        bytes,
+        layout,
+        suffixes,
+        parsed: Parsed { arena: Arena { source: chunk.source, ..Arena::default() }, ..Parsed::default() },
+        scratch: Vec::new(),
+        key: Vec::new(),
+        // What is checked once for all is not checked in each record.
+        clean: std::str::from_utf8(part).is_ok() && memchr::memchr(0, part).is_none(),
+    };
+    let quoted = !layout.list && memchr::memchr(b'"', part).is_some();
+    parser.parsed.rows.reserve(part.len() / 32);
+    parser.parsed.domains.reserve(part.len() / 64);
+    let mut at = chunk.start;
+    while at < chunk.end {
+        let (line, next) = line_at(bytes, at);
+        let blank = line.first().is_none_or(u8::is_ascii_whitespace) && line.trim_ascii().is_empty();
+        if blank || layout.list && line.trim_ascii_start().starts_with(b"#") {
+            at = next;
+        } else if quoted && memchr::memchr(b'"', line).is_some() {
+            at = parser.quoted_record(at);
+        } else {
+            parser.plain_record(at, line);
+            at = next;
+        }
+    }
+    parser.parsed
+}
+
+struct Parser<'a> {
+    chunk: Chunk,
+    bytes: &'a [u8],
+    layout: &'a Layout,
+    suffixes: &'a SuffixList,
+    parsed: Parsed,
+    scratch: Vec<u8>,
+    key: Vec<u8>,
+    clean: bool,
+}
+
+/// The fields of a record: where each starts and ends in `bytes`.
+struct Fields<'a> {
+    bytes: &'a [u8],
+    ends: &'a [usize],
+    /// 1 where a delimiter stands between two fields, 0 where they follow each other.
+    gap: usize,
+}
+
+impl<'a> Fields<'a> {
+    fn range(&self, index: usize) -> (usize, usize) {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] + self.gap };
+        let field = &self.bytes[start..self.ends[index]];
+        let trimmed = field.trim_ascii_start();
+        let start = start + field.len() - trimmed.len();
+        (start, start + trimmed.trim_ascii_end().len())
+    }
+
+    fn get(&self, index: usize) -> &'a [u8] {
+        let (start, end) = self.range(index);
+        &self.bytes[start..end]
+    }
+}
+
+/// Fields that are looked at without an allocation: more than any known columns.
+const FIELDS_MAX: usize = 64;
+
+impl Parser<'_> {
+    /// A record without a quote is its line, cut at the delimiters.
+    fn plain_record(&mut self, at: usize, line: &[u8]) {
+        let mut ends = [0_usize; FIELDS_MAX];
+        let mut width = 0;
+        if self.layout.width > 1 {
+            for end in memchr::memchr_iter(self.layout.delimiter, line) {
+                if width < FIELDS_MAX - 1 {
+                    ends[width] = end;
+                }
+                width += 1;
+            }
+        }
+        if width < FIELDS_MAX {
+            ends[width] = line.len();
+        }
+        width += 1;
+        let record = at..at + line.len();
+        if width > FIELDS_MAX {
+            let mut all: Vec<usize> = memchr::memchr_iter(self.layout.delimiter, line).collect();
+            all.push(line.len());
+            self.record(record, &Fields { bytes: line, ends: &all, gap: 1 }, Some(at));
+        } else {
+            self.record(record, &Fields { bytes: line, ends: &ends[..width], gap: 1 }, Some(at));
+        }
+    }
+
+    /// A record with quotes is read by the csv crate's core; its fields are copied out. Returns where the next one starts.
+    fn quoted_record(&mut self, at: usize) -> usize {
+        let rest = &self.bytes[at..self.chunk.end];
+        // A carriage return at the end of a field is trimmed like a space, and one elsewhere ends no record, with quotes or without.
+        let mut reader =
+            csv_core::ReaderBuilder::new().delimiter(self.layout.delimiter).terminator(Terminator::Any(b'\n')).build();
+        let (mut output, mut ends) = (vec![0; line_at(self.bytes, at).0.len() + 2], vec![0; self.layout.width + 1]);
+        let (mut read, mut written, mut fields) = (0, 0, 0);
+        let mut input_ended = false;
+        loop {
+            let input = if input_ended { &[][..] } else { &rest[read..] };
+            let (result, nin, nout, nend) = reader.read_record(input, &mut output[written..], &mut ends[fields..]);
+            (read, written, fields) = (read + nin, written + nout, fields + nend);
+            match result {
+                ReadRecordResult::InputEmpty => input_ended = true,
+                ReadRecordResult::OutputFull => output.resize(output.len() * 2, 0),
+                ReadRecordResult::OutputEndsFull => ends.resize(ends.len() * 2, 0),
+                ReadRecordResult::Record | ReadRecordResult::End => break,
+            }
+        }
+        let raw = &rest[..read];
+        let end = at + raw.trim_ascii_end().len();
+        if input_ended && open_quote(false, raw, &[self.layout.delimiter]) {
+            let first_line = line_at(self.bytes, at).0;
+            self.parsed.records += 1;
+            self.reject(at..end, first_line, Reason::Unterminated);
+        } else {
+            self.record(at..end, &Fields { bytes: &output, ends: &ends[..fields], gap: 0 }, None);
+        }
+        at + read.max(1)
+    }
+
+    fn reject(&mut self, record: std::ops::Range<usize>, hostname: &[u8], reason: Reason) {
+        self.parsed.rejects.push(Reject::new(self.chunk.source, record, hostname, reason));
+    }
+
+    /// One record; `at` is where its line starts in the source if its fields stand there as they are.
+    fn record(&mut self, record: std::ops::Range<usize>, fields: &Fields<'_>, at: Option<usize>) {
+        self.parsed.records += 1;
+        if let Err((hostname, reason)) = self.try_record(&record, fields, at) {
+            self.reject(record, &hostname, reason);
+        }
+    }
+
+    #[inline]
+    fn try_record(
+        &mut self,
+        record: &std::ops::Range<usize>,
+        fields: &Fields<'_>,
+        at: Option<usize>,
+    ) -> Result<(), (Vec<u8>, Reason)> {
+        let hostname_index = self.layout.columns[Column::Hostname as usize].unwrap_or(0);
+        if fields.ends.len() != self.layout.width {
+            let reason = Reason::FieldCount { found: fields.ends.len(), expected: self.layout.width };
+            return Err((self.bytes[record.clone()].to_vec(), reason));
+        }
+        let (start, end) = fields.range(hostname_index);
+        let hostname = &fields.bytes[start..end];
+        if !self.clean {
+            let raw = &self.bytes[record.clone()];
+            if memchr::memchr(0, raw).is_some() {
+                return Err((hostname.to_vec(), Reason::Nul));
+            }
+            if std::str::from_utf8(raw).is_err() {
+                return Err((hostname.to_vec(), Reason::NotUtf8));
+            }
+        }
+        let bad_name = |error: NameError| (hostname.to_vec(), Reason::Name(error));
+        let attributes = self.attributes(fields).map_err(|reason| (hostname.to_vec(), reason))?;
+        let found = canonical(hostname, &mut self.scratch).map_err(bad_name)?;
+        let text = found.text(hostname, &self.scratch);
+        let domain_len = match address::of(text) {
+            None => Some(self.suffixes.covering(text).map_err(bad_name)?.len()),
+            Some(ip) => {
+                if let Some((block, name)) = address::special_purpose(ip) {
+                    return Err(bad_name(NameError::SpecialPurpose { block, name }));
+                }
+                None
+            }
+        };
+        self.parsed.converted += u64::from(found != Canonical::Input(hostname.len()));
+        let arena = &mut self.parsed.arena;
+        let name = match (found, at) {
+            (Canonical::Input(len), Some(at)) => TextRef::new(self.chunk.source, at + start, len),
+            _ => {
+                let offset = arena.bytes.len();
+                arena.bytes.extend_from_slice(text);
+                arena.origins.push((offset, record.start));
+                TextRef::new(self.chunk.arena, offset, text.len())
+            }
+        };
+        let domain_ref = match domain_len {
+            Some(len) => name.tail(len),
+            None => {
+                let block = address::of(text).map(address::block).unwrap_or_default();
+                let offset = arena.bytes.len();
+                arena.bytes.extend_from_slice(block.as_bytes());
+                TextRef::new(self.chunk.arena, offset, block.len())
+            }
+        };
+        let domain = self.parsed.domains.intern(self.chunk, self.bytes, &arena.bytes, domain_ref);
+        self.parsed.rows.push(ChunkRow { name, domain, attributes });
+        Ok(())
+    }
+
+    /// The number of a record's attributes: all known columns but the hostname, joined by NUL (which none holds).
+    fn attributes(&mut self, fields: &Fields<'_>) -> Result<u32, Reason> {
+        self.key.clear();
+        for index in &self.layout.columns[1..] {
+            self.key.extend_from_slice(index.map_or(&[][..], |index| fields.get(index)));
+            self.key.push(0);
+        }
+        if self.key.len() > LEN_MAX - 90 {
+            return Err(Reason::TooLong);
+        }
+        let arena = &mut self.parsed.arena.bytes;
+        let at = TextRef::new(self.chunk.arena, arena.len(), self.key.len());
+        arena.extend_from_slice(&self.key);
+        let id = self.parsed.attributes.intern(self.chunk, self.bytes, arena, at);
+        if self.parsed.attributes.items[id as usize].1 != at {
+            arena.truncate(at.offset());
+        }
+        Ok(id)
+    }
+}
+
+impl Locals {
+    /// Makes room for some: a table that grows is filled again and again.
+    fn reserve(&mut self, some: usize) {
+        self.table.reserve(some, |_| 0);
+        self.items.reserve(some);
+    }
+
+    /// The number of the text at `at`, which stands in the chunk's source or arena.
+    #[inline]
+    fn intern(&mut self, chunk: Chunk, source: &[u8], arena: &[u8], at: TextRef) -> u32 {
+        let resolve = |at: TextRef| {
+            let bytes = if at.buffer() == chunk.arena { arena } else { source };
+            &bytes[at.offset()..at.offset() + at.len()]
+        };
+        let text = resolve(at);
+        // Names of one domain mostly stand together.
+        if let Some(last) = self.items.get(self.last as usize)
+            && resolve(last.1) == text
+        {
+            return self.last;
+        }
+        let hash = stable_hash(text);
+        let items = &mut self.items;
+        let same = |id: &u32| {
+            let (other_hash, other) = items[*id as usize];
+            other_hash == hash && resolve(other) == text
+        };
+        self.last = match self.table.find(hash, same) {
+            Some(id) => *id,
+            None => {
+                let id =
+                    u32::try_from(items.len()).unwrap_or_else(|_too_many| unreachable!("a chunk has fewer records"));
+                items.push((hash, at));
+                self.table.insert_unique(hash, id, |id| items[*id as usize].0);
+                id
+            }
+        };
+        self.last
+    }
+
+    /// Gives the memory of the look-up back; the texts stay.
+    pub(super) fn seal(&mut self) {
+        self.table = HashTable::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{Inventory, Settings, Source, read_in_chunks};
+    use super::*;
+    use crate::limits::Policy;
+    use crate::time::Timestamp;
+
+    /// All that a reader can see of an inventory, in no particular order of rows.
+    fn seen(bytes: &[u8], chunk_bytes: usize, policy: &Policy, suffixes: &SuffixList) -> String {
+        let start = Timestamp::from_unix_seconds(1_800_000_000);
+        let settings = Settings { account: "default", profile: "classic", deadline: None, start, policy, suffixes };
+        let source = Source { name: "x".to_owned(), bytes: bytes.to_vec() };
+        let inventory = match read_in_chunks(vec![source], &settings, chunk_bytes, &|_| {}) {
+            Ok(inventory) => inventory,
+            Err(error) => return error.to_string(),
+        };
+        let Inventory { counts, rejects, held, groups, tenants, urgencies, .. } = &inventory;
+        let mut wanted: Vec<String> = (0..inventory.domain_count())
+            .flat_map(|domain| inventory.wanted()[inventory.wanted_of(domain)].iter().map(move |name| (domain, *name)))
+            .map(|(domain, of)| {
+                let domain = inventory.domain_bytes(u32::try_from(domain).unwrap());
+                let (group, urgency) = (inventory.group_of(of), inventory.urgency_of(of));
+                format!("{} {} {group} {urgency}", inventory.text(of.name), String::from_utf8_lossy(domain))
+            })
+            .collect();
+        wanted.sort();
+        let held_names = |held: usize| {
+            let mut names: Vec<&str> =
+                inventory.held_names(held).iter().map(|held| inventory.text(held.name)).collect();
+            names.sort_unstable();
+            names
+        };
+        let held: Vec<_> = held.iter().enumerate().map(|(place, terms)| (terms, held_names(place))).collect();
+        format!("{counts:?} {rejects:?} {held:?} {groups:?} {tenants:?} {urgencies:?} {wanted:?}")
+    }
+
+    fn field() -> impl Strategy<Value = String> {
+        prop_oneof![
+            4 => "[ab]\\.(com|co\\.uk|org)",
+            1 => "B[üu]cher\\.example\\.com\\.?",
+            1 => Just(String::new()),
+            1 => "\"[ab,;\n]{0,6}\"",
+            1 => "\"([ab\r\n,]|\"\"){0,6}\"",
+            1 => "[ab\",;# \r]{0,4}",
+            1 => Just("2026-12-01".to_owned()),
+        ]
+    }
+
+    fn row() -> impl Strategy<Value = String> {
+        let fields = prop::collection::vec(field(), 1..4);
+        (fields, prop_oneof![Just("\n"), Just("\r\n"), Just("\n\n")]).prop_map(|(fields, end)| fields.join(",") + end)
+    }
+
+    proptest! {
+        #[test]
+        fn where_chunks_end_can_not_be_seen(
+            header in prop_oneof![Just(""), Just("hostname\n"), Just("tenant,hostname\r\n"), Just("hostname;tenant\n"),
+                Just("hostname,certificate,expires_at\n")],
+            rows in prop::collection::vec(row(), 0..12),
+            cut in 0..4_usize,
+        ) {
+            let (policy, suffixes) = (Policy::built_in("letsencrypt").unwrap(), SuffixList::embedded());
+            let mut text = header.to_owned() + &rows.concat();
+            (0..cut).for_each(|_| { text.pop(); });
+            let whole = seen(text.as_bytes(), CHUNK_BYTES, &policy, &suffixes);
+            for chunk_bytes in [0, 1, 2, 3, 5, 8, 13, 21] {
+                prop_assert_eq!(&seen(text.as_bytes(), chunk_bytes, &policy, &suffixes), &whole, "{} {:?}", chunk_bytes, text);
+            }
+        }
+    }
+}

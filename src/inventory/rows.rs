@@ -1,0 +1,324 @@
+//! From parsed chunks to the inventory: rows by domain, duplicates folded, contradictions refused, certificates held put together.
+
+use rayon::prelude::*;
+use rustc_hash::FxHashSet;
+
+use super::attributes::{self, Attribute, Attributes};
+use super::chunk::{ChunkRow, Parsed};
+use super::layout::{Layout, line_at, open_quote, read_record};
+use super::number::number;
+use super::reject::{Column, Reason, Reject, locate};
+use super::text::{Source, Text, TextRef};
+use super::{Challenge, Counts, HeldName, Inventory, Settings, Wanted};
+
+/// Why a row does not stay among the names wanted.
+enum Fate {
+    Duplicate,
+    Differs,
+    NotReady,
+    Held(u32),
+    Bad(Column, String, String),
+}
+
+/// Puts the chunks together.
+pub(super) fn gather(sources: Vec<Source>, mut parsed: Vec<Parsed>, settings: &Settings<'_>) -> Inventory {
+    let mut text = Text { sources, arenas: Vec::with_capacity(parsed.len()) };
+    let mut counts = Counts::default();
+    let mut rejects = Vec::new();
+    for chunk in &mut parsed {
+        chunk.domains.seal();
+        chunk.attributes.seal();
+        text.arenas.push(std::mem::take(&mut chunk.arena));
+        rejects.append(&mut chunk.rejects);
+        counts.converted += chunk.converted;
+        counts.rows += chunk.records;
+    }
+    let domains = number(&parsed.iter().map(|chunk| &chunk.domains).collect::<Vec<_>>(), &text);
+    let combinations = number(&parsed.iter().map(|chunk| &chunk.attributes).collect::<Vec<_>>(), &text);
+    let attributes = attributes::read(&combinations.items, &text, settings);
+    parsed.par_iter_mut().enumerate().for_each(|(chunk, parsed)| {
+        for row in &mut parsed.rows {
+            row.domain = domains.ids[chunk][row.domain as usize];
+            row.attributes = combinations.ids[chunk][row.attributes as usize];
+        }
+    });
+    let (mut rows, mut starts) = by_domain(parsed, domains.items.len());
+    let fates = judge(&mut rows, &starts, &domains.items, &text, &attributes, settings);
+    let mut held_names = Vec::new();
+    if !fates.is_empty() {
+        let mut gone = fates.iter().map(|(row, _)| *row).peekable();
+        let kept = |row: usize| {
+            let is_gone = gone.next_if_eq(&row).is_some();
+            !is_gone
+        };
+        for (row, fate) in &fates {
+            let domain = starts.partition_point(|start| start <= row) - 1;
+            let Wanted { name, .. } = rows[*row];
+            match fate {
+                Fate::Duplicate => counts.duplicates += 1,
+                Fate::NotReady => counts.not_ready += 1,
+                Fate::Held(certificate) => {
+                    held_names.push(HeldName { certificate: *certificate, domain: index(domain), name });
+                }
+                Fate::Differs => rejects.push(reject(&text, name, Reason::Differs)),
+                Fate::Bad(column, value, reason) => {
+                    rejects.push(reject(&text, name, Reason::Value(reason.clone())).in_column(*column, value));
+                }
+            }
+        }
+        compact(&mut rows, &mut starts, kept);
+    }
+    let numbers = attributes.of.iter().map(|of| of.as_ref().map_or((u32::MAX, u32::MAX), |of| (of.group, of.urgency)));
+    let numbers = numbers.collect();
+    let mut inventory = Inventory {
+        text,
+        domains: domains.items,
+        domain_places: domains.places,
+        wanted: rows,
+        attributes: numbers,
+        starts,
+        accounts: attributes.accounts,
+        tenants: attributes.tenants,
+        groups: attributes.groups,
+        urgencies: attributes.urgencies,
+        held: attributes.held,
+        counts,
+        rejects,
+        ..Inventory::default()
+    };
+    inventory.hold(held_names, settings);
+    locate(&mut inventory.rejects, &inventory.text);
+    inventory.counts.hostnames = (inventory.wanted.len() + inventory.held_names.len()) as u64;
+    let mut names: Vec<&str> = inventory.rejects.iter().map(|reject| reject.hostname.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    inventory.counts.rejected = names.len() as u64;
+    inventory
+}
+
+/// A counting sort: rows by domain, in parts which each thread fills alone.
+fn by_domain(parsed: Vec<Parsed>, domains: usize) -> (Vec<Wanted>, Vec<usize>) {
+    let mut starts = vec![0_usize; domains + 1];
+    for row in parsed.iter().flat_map(|chunk| &chunk.rows) {
+        starts[row.domain as usize + 1] += 1;
+    }
+    for domain in 0..domains {
+        starts[domain + 1] += starts[domain];
+    }
+    let total = starts[domains];
+    let mut rows = vec![Wanted { name: TextRef::new(0, 0, 0), attributes: 0 }; total];
+    let mut parts = Vec::new();
+    let (mut rest, mut from, threads) = (&mut rows[..], 0, rayon::current_num_threads());
+    for part in 1..=threads {
+        let to = if part == threads {
+            domains
+        } else {
+            starts.partition_point(|start| *start < total * part / threads).min(domains)
+        };
+        let to = to.max(from);
+        let (mine, others) = rest.split_at_mut(starts[to] - starts[from]);
+        parts.push((from..to, mine));
+        (rest, from) = (others, to);
+    }
+    parts.into_par_iter().for_each(|(range, mine)| {
+        let base = starts[range.start];
+        let mut next: Vec<usize> = starts[range.clone()].iter().map(|start| start - base).collect();
+        for ChunkRow { name, domain, attributes } in parsed.iter().flat_map(|chunk| &chunk.rows).copied() {
+            if range.contains(&(domain as usize)) {
+                let slot = &mut next[domain as usize - range.start];
+                mine[*slot] = Wanted { name, attributes };
+                *slot += 1;
+            }
+        }
+    });
+    (rows, starts)
+}
+
+/// Sorts each domain's rows by name and says which do not stay, by their place in the sorted rows.
+fn judge(
+    rows: &mut [Wanted],
+    starts: &[usize],
+    domains: &[TextRef],
+    text: &Text,
+    attributes: &Attributes,
+    settings: &Settings<'_>,
+) -> Vec<(usize, Fate)> {
+    let mut slices = Vec::with_capacity(domains.len() / 1024 + 1);
+    let (mut rest, mut from) = (rows, 0);
+    while from < domains.len() {
+        let to = (from + 1024).min(domains.len());
+        let (mine, others) = rest.split_at_mut(starts[to] - starts[from]);
+        slices.push((from..to, mine));
+        (rest, from) = (others, to);
+    }
+    let judged: Vec<Vec<(usize, Fate)>> = slices
+        .into_par_iter()
+        .map(|(range, mine)| {
+            let mut fates = Vec::new();
+            let base = starts[range.start];
+            for domain in range {
+                let is_block = text.get(domains[domain]).contains(&b'/');
+                let rows = &mut mine[starts[domain] - base..starts[domain + 1] - base];
+                rows.sort_unstable_by(|a, b| text.get(a.name).cmp(text.get(b.name)).then(a.name.cmp(&b.name)));
+                let mut at = starts[domain];
+                for same in rows.chunk_by(|a, b| text.get(a.name) == text.get(b.name)) {
+                    let of = |row: &Wanted| &attributes.of[row.attributes as usize];
+                    let differ = same[1..].iter().any(|row| of(row) != of(&same[0]));
+                    for (index, row) in same.iter().enumerate() {
+                        let fate = match of(row) {
+                            Err(bad) => Some(Fate::Bad(bad.column, bad.value.clone(), bad.reason.clone())),
+                            Ok(_) if differ => Some(Fate::Differs),
+                            Ok(_) if index > 0 => Some(Fate::Duplicate),
+                            Ok(attribute) => fate_of(text.get(row.name), is_block, attribute, attributes, settings),
+                        };
+                        fates.extend(fate.map(|fate| (at, fate)));
+                        at += 1;
+                    }
+                }
+            }
+            fates
+        })
+        .collect();
+    judged.into_iter().flatten().collect()
+}
+
+/// What becomes of a row whose values make sense by themselves.
+fn fate_of(
+    name: &[u8],
+    is_block: bool,
+    attribute: &Attribute,
+    attributes: &Attributes,
+    settings: &Settings<'_>,
+) -> Option<Fate> {
+    let group = &attributes.groups[attribute.group as usize];
+    let profile = &settings.policy.profiles[group.profile as usize];
+    let bad = |column, value: &str, reason: String| Some(Fate::Bad(column, value.to_owned(), reason));
+    let challenge = group.challenge.map_or("", Challenge::as_str);
+    if is_block && !profile.ip {
+        let takers: Vec<&str> =
+            settings.policy.profiles.iter().filter(|profile| profile.ip).map(|profile| profile.name.as_str()).collect();
+        return bad(
+            Column::Profile,
+            &profile.name,
+            format!("takes no IP addresses; the profiles that do: {}", takers.join(", ")),
+        );
+    }
+    if !is_block && !profile.dns {
+        return bad(Column::Profile, &profile.name, "takes no DNS names".to_owned());
+    }
+    if is_block && group.challenge == Some(Challenge::Dns01) {
+        return bad(
+            Column::Challenge,
+            challenge,
+            "an IP address can't be validated by dns-01; use http-01 or tls-alpn-01".to_owned(),
+        );
+    }
+    if name.starts_with(b"*.") && group.challenge.is_some_and(|challenge| challenge != Challenge::Dns01) {
+        return bad(Column::Challenge, challenge, "a wildcard can be validated by dns-01 only".to_owned());
+    }
+    if !attribute.ready {
+        return Some(Fate::NotReady);
+    }
+    attribute.held.map(Fate::Held)
+}
+
+/// The reject of the record that `name` stands in.
+fn reject(text: &Text, name: TextRef, reason: Reason) -> Reject {
+    let (source, start) = text.origin(name);
+    let bytes = &text.sources[source].bytes;
+    let (line, mut next) = line_at(bytes, start);
+    let mut end = start + line.len();
+    if line.contains(&b'"')
+        && let Some(layout) = Layout::detect(bytes).ok().filter(|layout| !layout.list)
+    {
+        let mut open = open_quote(false, line, &[layout.delimiter]);
+        while open && next < bytes.len() {
+            let (more, after) = line_at(bytes, next);
+            open = open_quote(open, more, &[layout.delimiter]);
+            (end, next) = (next + more.len(), after);
+        }
+    }
+    Reject::new(source, start..end, text.get(name), reason)
+}
+
+/// Drops the rows that `kept` says no to, which is asked once a row, in order.
+fn compact(rows: &mut Vec<Wanted>, starts: &mut [usize], mut kept: impl FnMut(usize) -> bool) {
+    let (mut to, mut from) = (0, 0);
+    for end in starts.iter_mut().skip(1) {
+        while from < *end {
+            if kept(from) {
+                rows[to] = rows[from];
+                to += 1;
+            }
+            from += 1;
+        }
+        *end = to;
+    }
+    rows.truncate(to);
+}
+
+fn index(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or_else(|_too_many| unreachable!("4 billion rows outlast memory"))
+}
+
+impl Inventory {
+    /// Takes the names of certificates held in, and drops certificates that can't be renewed as they are.
+    fn hold(&mut self, mut names: Vec<HeldName>, settings: &Settings<'_>) {
+        names.par_sort_unstable();
+        let torn = if names.is_empty() { FxHashSet::default() } else { self.certificates_of_rejects() };
+        let mut kept = Vec::with_capacity(self.held.len());
+        let mut kept_names = Vec::with_capacity(names.len());
+        self.held_starts.push(0);
+        for of_one in names.chunk_by(|a, b| a.certificate == b.certificate) {
+            let terms = &self.held[of_one[0].certificate as usize];
+            let profile = &settings.policy.profiles[self.groups[terms.group as usize].profile as usize];
+            let reason = if torn.contains(terms.certificate.as_bytes()) {
+                Some(
+                    "another row of this certificate can't be planned, and without that name it is no renewal"
+                        .to_owned(),
+                )
+            } else if of_one.len() > profile.names_max {
+                Some(format!(
+                    "the certificate holds {} names, but the profile `{}` takes {}: empty this column and the dates to plan its names anew",
+                    of_one.len(),
+                    profile.name,
+                    profile.names_max
+                ))
+            } else {
+                None
+            };
+            if let Some(reason) = reason {
+                for held in of_one {
+                    let reason = reason.clone();
+                    let reject = reject(&self.text, held.name, Reason::Value(reason));
+                    self.rejects.push(reject.in_column(Column::Certificate, &terms.certificate));
+                }
+                continue;
+            }
+            let certificate = index(kept.len());
+            kept.push(terms.clone());
+            kept_names.extend(of_one.iter().map(|held| HeldName { certificate, ..*held }));
+            self.held_starts.push(kept_names.len());
+        }
+        (self.held, self.held_names) = (kept, kept_names);
+    }
+
+    /// The certificates that stand in rejected rows: none of them can be renewed as it is.
+    fn certificates_of_rejects(&self) -> FxHashSet<Vec<u8>> {
+        let layouts: Vec<Option<Layout>> =
+            self.text.sources.iter().map(|source| Layout::detect(&source.bytes).ok()).collect();
+        let mut certificates = FxHashSet::default();
+        for reject in &self.rejects {
+            let layout = layouts[reject.source].as_ref();
+            let column =
+                layout.and_then(|layout| Some((layout.delimiter, layout.columns[Column::Certificate as usize]?)));
+            let Some((delimiter, column)) = column else { continue };
+            let fields = read_record(self.record(reject), delimiter);
+            let certificate = fields.get(column).unwrap_or_default().trim_ascii();
+            if !certificate.is_empty() {
+                certificates.insert(certificate.to_vec());
+            }
+        }
+        certificates
+    }
+}

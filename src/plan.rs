@@ -1,0 +1,375 @@
+//! The planner: groups hostnames into certificates and schedules the orders, as early as the limits allow, with the reasons.
+//!
+//! [`plan`] is the way in: group, shrink where tokens are to spare, schedule, stagger the renewals, bound. What could be done for a
+//! deadline or an earlier finish is [`advise`]'s to find, by planning with it.
+
+pub mod advise;
+mod bound;
+mod choice;
+mod gate;
+mod group;
+mod jobs;
+mod lookup;
+pub mod options;
+mod pack;
+pub mod replan;
+mod schedule;
+mod shrink;
+mod stagger;
+pub mod summary;
+mod timeline;
+mod usable;
+
+use crate::gcra::Quota;
+use crate::inventory::{Challenge, Inventory, Urgency};
+use crate::limits::{LimitName, Limits};
+use crate::rules::Exemption;
+use crate::time::{Span, Timestamp};
+
+use choice::Aim;
+use group::Grouping;
+use jobs::{Jobs, Lane};
+pub use options::{Mix, NamesPerCertificate, Options, PlanError, Share};
+use replan::{Earlier, Kept};
+use schedule::{Bound, Placed, Terms};
+use stagger::Staggered;
+pub use summary::{Bottleneck, RenewalSummary, Summary};
+use usable::Usable;
+
+/// What an order asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Subject {
+    /// A new certificate, by its place.
+    New(u32),
+    /// The renewal of a certificate held: a place in [`Inventory::held`].
+    Renewal(u32),
+}
+
+/// An order with its time and reason.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Order {
+    /// Its number, from 1; it stays the same when a plan is made from an older one.
+    pub number: u32,
+    /// Not before.
+    pub at: Timestamp,
+    /// For what.
+    pub subject: Subject,
+    /// What exempts it.
+    pub exemption: Exemption,
+    bound: Bound,
+}
+
+/// A plan: orders, by time, and what there is to say about them.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// What was planned.
+    pub inventory: &'a Inventory,
+    /// What limits it.
+    pub limits: &'a Limits,
+    /// How it was asked for.
+    pub options: Options,
+    /// The orders, by time.
+    pub orders: Vec<Order>,
+    /// The reasons, in numbers.
+    pub summary: Summary,
+    draft: Draft,
+    /// The domain buckets that hold orders back, by the places that bounds have.
+    lanes: Vec<Lane>,
+}
+
+/// What does not change with the limits' numbers: certificates, and the renewals that fall due.
+#[derive(Debug)]
+struct Draft {
+    grouping: Grouping,
+    margin: Span,
+    staggered: Staggered,
+    /// What is taken over from an earlier plan.
+    kept: Option<Kept>,
+}
+
+impl Draft {
+    fn new(inventory: &Inventory, limits: &Limits, options: &Options) -> Result<Self, PlanError> {
+        let full = checked(group::group(inventory, &limits.policy, options), options)?;
+        let margin = options.margin.unwrap_or_else(|| default_margin(inventory, full.has_wildcard));
+        let staggered = stagger::stagger(inventory, &limits.policy.renewal, options, margin, &|_| None);
+        let grouping = match options.names_per_certificate {
+            NamesPerCertificate::Auto => shrunk(full, inventory, limits, options, &staggered),
+            NamesPerCertificate::AtMost(_) => full,
+        };
+        Ok(Self { grouping, margin, staggered, kept: None })
+    }
+
+    /// The same with what has not changed since an earlier plan. Its margin holds on: another one would move everything.
+    fn from(earlier: &Earlier, inventory: &Inventory, limits: &Limits, options: &Options) -> Result<Self, PlanError> {
+        let (kept, grouping) = replan::keep(inventory, limits, options, earlier);
+        let grouping = checked(grouping, options)?;
+        let margin = options.margin.unwrap_or(earlier.margin);
+        let before = |held| kept.renewal(held).map(|(_, at)| at);
+        let staggered = stagger::stagger(inventory, &limits.policy.renewal, options, margin, &before);
+        Ok(Self { grouping, margin, staggered, kept: Some(kept) })
+    }
+
+    fn jobs<'a>(&'a self, inventory: &'a Inventory, limits: &Limits) -> Jobs<'a> {
+        Jobs::new(inventory, &self.grouping, self.staggered.unexempt.clone(), limits)
+    }
+}
+
+/// Plans `inventory` under `limits`.
+///
+/// # Errors
+/// [`PlanError`] where what is asked for can't be.
+pub fn plan<'a>(inventory: &'a Inventory, limits: &'a Limits, options: Options) -> Result<Plan<'a>, PlanError> {
+    let draft = Draft::new(inventory, limits, &options)?;
+    finished(inventory, limits, options, draft)
+}
+
+/// Plans `inventory` under `limits` such that what has not changed since an earlier plan keeps its names, its number and its time.
+///
+/// # Errors
+/// [`PlanError`] where what is asked for can't be.
+pub fn replan<'a>(
+    inventory: &'a Inventory,
+    limits: &'a Limits,
+    options: Options,
+    earlier: &Earlier,
+) -> Result<Plan<'a>, PlanError> {
+    let draft = Draft::from(earlier, inventory, limits, &options)?;
+    finished(inventory, limits, options, draft)
+}
+
+fn finished<'a>(
+    inventory: &'a Inventory,
+    limits: &'a Limits,
+    options: Options,
+    draft: Draft,
+) -> Result<Plan<'a>, PlanError> {
+    if options.reserve_rate.parts() >= 1_000_000 {
+        return Err(PlanError::Reserve(options.reserve_rate));
+    }
+    let jobs = draft.jobs(inventory, limits);
+    let scheduled = schedule_all(&draft, &jobs, &Usable::new(inventory, limits, &options));
+    drop(jobs);
+    let orders = merge(&scheduled.placed, &draft);
+    let summary = summary::summarize(inventory, limits, &options, &draft, &orders, &scheduled);
+    Ok(Plan { inventory, limits, options, orders, summary, draft, lanes: scheduled.lanes })
+}
+
+/// 10 minutes; 60 where a name is validated by dns-01, since records take their time to spread.
+fn default_margin(inventory: &Inventory, has_wildcard: bool) -> Span {
+    let has_held_wildcard = || {
+        (0..inventory.held.len())
+            .any(|held| inventory.held_names(held).iter().any(|held| inventory.bytes(held.name).starts_with(b"*.")))
+    };
+    let dns = has_wildcard
+        || inventory.groups.iter().any(|group| group.challenge == Some(Challenge::Dns01))
+        || has_held_wildcard();
+    Span::from_seconds(if dns { 3_600 } else { 600 })
+}
+
+/// Refuses more certificates than are allowed.
+fn checked(grouping: Grouping, options: &Options) -> Result<Grouping, PlanError> {
+    let (needed, allowed) = (grouping.certificates.len(), options.certificates_max);
+    if needed > allowed { Err(PlanError::TooManyCertificates { needed, allowed }) } else { Ok(grouping) }
+}
+
+fn shrunk(
+    full: Grouping,
+    inventory: &Inventory,
+    limits: &Limits,
+    options: &Options,
+    staggered: &Staggered,
+) -> Grouping {
+    let usable = Usable::new(inventory, limits, options);
+    let half = |quota: Option<Quota>, usable: Option<Quota>| {
+        let burst = |quota: Option<Quota>| quota.map_or(usize::MAX, |quota| quota.burst() as usize);
+        (burst(quota) / 2).min(burst(usable))
+    };
+    let account_half = |account: u32| half(usable.full_account(account as usize), usable.account(account as usize));
+    let own: Vec<bool> = inventory.accounts.iter().map(|account| limits.own_domain_buckets(account)).collect();
+    let domain_half = |account: u32, domain: u32| {
+        let lane_half = |lane| half(usable.full_lane(lane), usable.lane(lane));
+        let global = lane_half(Lane::global(domain));
+        if own[account as usize] { global.min(lane_half(Lane::own(account, domain))) } else { global }
+    };
+    let (renewals, certificates_max) = (&staggered.unexempt[..], options.certificates_max);
+    let spare = shrink::Spare { account_half: &account_half, domain_half: &domain_half, renewals, certificates_max };
+    shrink::shrink(full, inventory, &spare)
+}
+
+/// The schedule of all orders that take tokens, and its bounds.
+struct Scheduled {
+    placed: Vec<Placed>,
+    lanes: Vec<Lane>,
+    bound_at: Timestamp,
+    bound_without_reserve_at: Option<Timestamp>,
+    /// The most that an order comes after its deadline; `None`: there are no deadlines.
+    lateness: Option<Span>,
+    /// Whether a deadline or a priority has moved the finish.
+    moved: bool,
+}
+
+fn schedule_all(draft: &Draft, jobs: &Jobs<'_>, usable: &Usable<'_>) -> Scheduled {
+    let options = usable.options;
+    let bound_at = lower_bound(draft, jobs, usable);
+    let bound_without_reserve_at = (options.reserve_rate > Share::default()).then(|| {
+        let options = Options { reserve_rate: Share::default(), ..options.clone() };
+        lower_bound(draft, jobs, &Usable::new(usable.inventory, usable.limits, &options))
+    });
+    let account = |account| usable.account(account);
+    let terms = Terms { start: options.start, margin: draft.margin, account: &account };
+    let tight = jobs.tight_lanes(&|lane| usable.lane(lane));
+    let attempt = |aim: Aim| {
+        let placed = schedule::schedule(jobs, &tight, &terms, aim);
+        let late = lateness(&placed, jobs);
+        (placed, late)
+    };
+    let finish = |placed: &[Placed]| placed.last().map_or(options.start, |last| last.at);
+    let (mut placed, mut late) = match &draft.kept {
+        None => attempt(Aim::Finish(bound_at)),
+        Some(kept) => {
+            let placed = replan::schedule(jobs, &tight, usable, draft.margin, kept);
+            let late = lateness(&placed, jobs);
+            (placed, late)
+        }
+    };
+    if draft.kept.is_none() && late.is_some_and(|late| late > Span::ZERO) {
+        // Deadlines before all else; then as early a finish as leaves them no later.
+        let (strict, strict_late) = attempt(Aim::Deadlines(FAR));
+        if strict_late < late {
+            let (mut low, mut high) = (bound_at, finish(&strict).max(bound_at));
+            (placed, late) = (strict, strict_late);
+            for _ in 0..BISECTIONS {
+                let aim = low.plus(Span::from_nanos(high.since(low).nanos() / 2));
+                let (other, other_late) = attempt(Aim::Deadlines(aim));
+                if other_late <= strict_late.max(Some(Span::ZERO)) {
+                    high = aim;
+                    if finish(&other) < finish(&placed) {
+                        (placed, late) = (other, other_late);
+                    }
+                } else {
+                    low = aim;
+                }
+            }
+        }
+    }
+    let is_later = || finish(&placed) > finish(&attempt(Aim::FinishAlone(bound_at)).0);
+    let moved = jobs.urgencies().len() > 1 && finish(&placed) > bound_at && is_later();
+    let lanes = tight.lanes.iter().map(|(lane, _)| *lane).collect();
+    Scheduled { placed, lanes, bound_at, bound_without_reserve_at, lateness: late, moved }
+}
+
+fn lateness(placed: &[Placed], jobs: &Jobs<'_>) -> Option<Span> {
+    if jobs.urgencies().iter().all(|urgency| urgency.deadline == Urgency::NEVER) {
+        return None;
+    }
+    let deadlines = placed.iter().filter_map(|order| {
+        let deadline = jobs.urgency(jobs.job(order.job)).deadline;
+        (deadline != Urgency::NEVER).then(|| order.at.since(deadline))
+    });
+    deadlines.max()
+}
+
+/// A time before which no plan of these orders finishes.
+fn lower_bound(draft: &Draft, jobs: &Jobs<'_>, usable: &Usable<'_>) -> Timestamp {
+    let least = (usable.options.mix == Mix::Tenant).then(|| orders_least(draft, usable));
+    let account = |account| usable.account(account);
+    let tight = jobs.tight_lanes(&|lane| usable.lane(lane));
+    bound::bound(jobs, &tight, usable.options.start, &account, least.as_deref())
+}
+
+/// A finish that every deadline comes before.
+const FAR: Timestamp = Timestamp::from_unix_nanos(i64::MAX - 1);
+
+/// How often the finish is tried to be brought forward where deadlines move it.
+const BISECTIONS: usize = 12;
+
+/// The fewest orders that each account can do with, if names of a group may share certificates whatever their domain.
+fn orders_least(draft: &Draft, usable: &Usable<'_>) -> Vec<u64> {
+    let Usable { inventory, limits, options, .. } = usable;
+    let mut names = vec![0_u64; inventory.groups.len()];
+    draft.grouping.certificates.iter().for_each(|of| names[of.group as usize] += u64::from(of.names));
+    let mut least = vec![0; inventory.accounts.len()];
+    for (number, (group, names)) in (0..).zip(inventory.groups.iter().zip(names)) {
+        let capacity = options.names_per_certificate.capacity(&limits.policy.profiles[group.profile as usize]);
+        if inventory.has_tenant(number) {
+            least[group.account as usize] += names.div_ceil(capacity as u64);
+        }
+    }
+    for of in draft.grouping.certificates.iter().filter(|of| !inventory.has_tenant(of.group)) {
+        least[inventory.groups[of.group as usize].account as usize] += 1;
+    }
+    for held in &draft.staggered.unexempt {
+        let group = inventory.held[*held as usize].group;
+        least[inventory.groups[group as usize].account as usize] += 1;
+    }
+    least
+}
+
+/// New orders and renewals, by time.
+fn merge(placed: &[Placed], draft: &Draft) -> Vec<Order> {
+    let staggered = &draft.staggered;
+    let renewals = staggered.renewals.iter();
+    let mut renewals = renewals
+        .map(|renewal| Order {
+            number: 0,
+            at: renewal.at,
+            subject: Subject::Renewal(renewal.held),
+            exemption: renewal.exemption,
+            bound: Bound::NOTHING,
+        })
+        .peekable();
+    let new_count = u32::try_from(placed.len() - staggered.unexempt.len()).unwrap_or(u32::MAX);
+    let mut orders = Vec::with_capacity(placed.len() + staggered.renewals.len());
+    for order in placed {
+        while let Some(renewal) = renewals.next_if(|renewal| renewal.at < order.at) {
+            orders.push(renewal);
+        }
+        let subject = match order.job.checked_sub(new_count) {
+            None => Subject::New(order.job),
+            Some(place) => Subject::Renewal(staggered.unexempt[place as usize]),
+        };
+        orders.push(Order { number: 0, at: order.at, subject, exemption: Exemption::None, bound: order.bound });
+    }
+    orders.extend(renewals);
+    let mut next = draft.kept.as_ref().map_or(1, |kept| kept.last_number().saturating_add(1));
+    for order in &mut orders {
+        let before = draft.kept.as_ref().and_then(|kept| match order.subject {
+            Subject::New(certificate) => kept.number(certificate),
+            Subject::Renewal(held) => kept.renewal(held).map(|(number, _)| number),
+        });
+        order.number = before.unwrap_or(next);
+        next += u32::from(before.is_none());
+    }
+    orders
+}
+
+/// A bucket that orders wait for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Bucket {
+    Account(u32),
+    Lane(Lane),
+}
+
+/// The bucket of a bound, given how many accounts there are and the lanes that were tight.
+fn bucket_of(bound: Bound, accounts: usize, lanes: &[Lane]) -> Option<Bucket> {
+    Some(match bound.bucket(accounts)? {
+        Ok(account) => Bucket::Account(u32::try_from(account).ok()?),
+        Err(lane) => Bucket::Lane(lanes[lane]),
+    })
+}
+
+impl Bucket {
+    /// Its limit and its key, as text.
+    fn describe(self, inventory: &Inventory) -> (LimitName, String) {
+        match self {
+            Self::Account(account) => (LimitName::NewOrdersPerAccount, inventory.accounts[account as usize].clone()),
+            Self::Lane(lane) => match lane.account() {
+                None => (LimitName::CertificatesPerDomain, inventory.domain(lane.domain).to_owned()),
+                Some(account) => {
+                    let account = &inventory.accounts[account as usize];
+                    (LimitName::CertificatesPerDomainPerAccount, format!("{account} {}", inventory.domain(lane.domain)))
+                }
+            },
+        }
+    }
+}

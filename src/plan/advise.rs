@@ -1,0 +1,279 @@
+//! What would help: the smallest change with which a plan meets its deadlines, or finishes much earlier. Each change that is named was
+//! found by planning with it.
+
+use std::collections::BTreeMap;
+
+use super::jobs::Jobs;
+use super::schedule::Bound;
+use super::{
+    Bucket, Draft, Mix, NamesPerCertificate, Options, Plan, Share, Usable, bucket_of, lower_bound, schedule_all,
+};
+use crate::limits::{Limit, LimitName, Limits};
+use crate::time::{NS_PER_S, Span, Timestamp};
+
+/// A change to make.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+#[serde(tag = "change", rename_all = "kebab-case")]
+pub enum Change {
+    /// Put as many names into a certificate as the profile allows: `--names-per-cert auto`.
+    LargerCertificates,
+    /// Leave covered names out: `--fold-wildcards`.
+    FoldWildcards,
+    /// Let the domains of a tenant share certificates: `--mix tenant`.
+    MixTenant,
+    /// Leave nothing for what nobody planned: `--headroom 0`.
+    NoHeadroom,
+    /// Leave nothing of the refill: `--reserve-rate 0`.
+    NoReserve,
+    /// Ask the CA for overrides.
+    Overrides {
+        /// One for each bucket in the way.
+        overrides: Vec<Asked>,
+    },
+}
+
+/// An override to ask for.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize)]
+pub struct Asked {
+    /// The limit.
+    pub limit: LimitName,
+    /// The account or registered domain.
+    pub key: String,
+    /// The tier: burst and count.
+    pub tier: u64,
+    /// Its period, in seconds.
+    pub period_seconds: i64,
+    /// In seconds: when, under steady demand, it falls behind the default, whose rate is higher.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub falls_behind_after_seconds: Option<i64>,
+}
+
+/// A change and what it brings.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct Step {
+    /// What to change.
+    #[serde(flatten)]
+    pub change: Change,
+    /// When the last new certificate is ordered then.
+    pub finish_at: Timestamp,
+    /// Whether all deadlines are met then.
+    pub meets_deadlines: bool,
+}
+
+/// What would help.
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize)]
+pub struct Advice {
+    /// The smallest change that meets the deadlines; `None`: none of those tried does, or none is missed.
+    pub smallest: Option<Step>,
+    /// What brings the finish forward, the least costly change first.
+    pub steps: Vec<Step>,
+    /// Where overrides are advised: tiers to beware of, which raise the burst and lower the rate.
+    pub slower_tiers: Vec<SlowerTier>,
+}
+
+/// A tier of an override that falls behind the default under steady demand.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct SlowerTier {
+    /// The limit.
+    pub limit: LimitName,
+    /// The tier: burst and count.
+    pub tier: u64,
+    /// After how many seconds it has let less through.
+    pub falls_behind_after_seconds: i64,
+}
+
+/// How long a plan may take before an earlier finish is worth a change, and by what part a change must bring it forward.
+const WORTH_A_CHANGE: Span = Span::from_days(1);
+
+/// Looks for changes that help.
+#[must_use]
+pub fn advise(today: &Plan<'_>) -> Advice {
+    let missed = today.summary.lateness.is_some_and(|late| late > Span::ZERO);
+    let mut advice = Advice::default();
+    let Some(finish) = today.summary.last_at else { return advice };
+    let long = finish.since(today.options.start) > WORTH_A_CHANGE;
+    let covered = today.summary.covered_by_wildcard > today.summary.folded;
+    if !missed && !long && !covered {
+        return advice;
+    }
+    for (change, options) in changes(today, missed) {
+        let Ok(draft) = Draft::new(today.inventory, today.limits, &options) else { continue };
+        let jobs = draft.jobs(today.inventory, today.limits);
+        let outcome = attempt(&draft, &jobs, &Usable::new(today.inventory, today.limits, &options));
+        let step = Step { change, finish_at: outcome.finish_at, meets_deadlines: outcome.meets_deadlines() };
+        if step.finish_at < finish || step.meets_deadlines && missed {
+            advice.steps.push(step);
+        }
+    }
+    advice.smallest = advice.steps.iter().find(|step| missed && step.meets_deadlines).cloned();
+    if missed && advice.smallest.is_none() || !missed && long {
+        let jobs = today.draft.jobs(today.inventory, today.limits);
+        if missed {
+            advice.smallest = overrides_for_deadline(today, &jobs);
+        } else {
+            advice.steps.extend(override_for_finish(today, &jobs, finish));
+        }
+    }
+    advice.slower_tiers = slower_tiers(today, &advice);
+    advice
+}
+
+/// The tiers to beware of, of each limit for which an override is advised.
+fn slower_tiers(today: &Plan<'_>, advice: &Advice) -> Vec<SlowerTier> {
+    let mut limits: Vec<LimitName> = Vec::new();
+    for step in advice.smallest.iter().chain(&advice.steps) {
+        if let Change::Overrides { overrides } = &step.change {
+            limits.extend(overrides.iter().map(|asked| asked.limit));
+        }
+    }
+    limits.sort_unstable();
+    limits.dedup();
+    let policy = &today.limits.policy;
+    let mut slower = Vec::new();
+    for (tiers, default) in limits.into_iter().filter_map(|limit| Some((policy.tiers_of(limit)?, policy.limit(limit)?)))
+    {
+        let behind = tiers.tiers.iter().filter_map(|tier| Some((*tier, tiers.falls_behind_after(*tier, default)?)));
+        slower.extend(behind.map(|(tier, after)| SlowerTier {
+            limit: tiers.limit,
+            tier,
+            falls_behind_after_seconds: after.nanos() / NS_PER_S,
+        }));
+    }
+    slower
+}
+
+/// The changes that are the user's own to make, with the options that make them.
+fn changes(today: &Plan<'_>, missed: bool) -> Vec<(Change, Options)> {
+    let options = &today.options;
+    let mut changes = Vec::new();
+    if today.summary.covered_by_wildcard > today.summary.folded {
+        // Where covered names delay the finish, this is the first thing to say.
+        changes.push((Change::FoldWildcards, Options { fold_wildcards: true, ..options.clone() }));
+    }
+    if options.names_per_certificate != NamesPerCertificate::Auto {
+        let options = Options { names_per_certificate: NamesPerCertificate::Auto, ..options.clone() };
+        changes.push((Change::LargerCertificates, options));
+    }
+    let has_tenants = today.inventory.tenants.iter().any(|tenant| !tenant.is_empty());
+    if options.mix == Mix::None && today.inventory.domain_count() > 1 && has_tenants {
+        changes.push((Change::MixTenant, Options { mix: Mix::Tenant, ..options.clone() }));
+    }
+    if missed && options.headroom > Share::default() {
+        changes.push((Change::NoHeadroom, Options { headroom: Share::default(), ..options.clone() }));
+    }
+    if missed && options.reserve_rate > Share::default() {
+        changes.push((Change::NoReserve, Options { reserve_rate: Share::default(), ..options.clone() }));
+    }
+    changes
+}
+
+/// What a changed plan comes to.
+struct Outcome {
+    finish_at: Timestamp,
+    lateness: Option<Span>,
+    /// The buckets that late orders wait for; sorted.
+    in_the_way: Vec<Bucket>,
+}
+
+impl Outcome {
+    fn meets_deadlines(&self) -> bool {
+        self.lateness.is_some_and(|late| late <= Span::ZERO)
+    }
+}
+
+fn attempt(draft: &Draft, jobs: &Jobs<'_>, usable: &Usable<'_>) -> Outcome {
+    let scheduled = schedule_all(draft, jobs, usable);
+    let placed = &scheduled.placed;
+    let last_new = placed.iter().rfind(|order| jobs.held(order.job).is_none()).or_else(|| placed.last());
+    let any_late = scheduled.lateness.is_some_and(|late| late > Span::ZERO);
+    let late = placed.iter().filter(|_| any_late).filter(|order| order.at > jobs.urgency(jobs.job(order.job)).deadline);
+    let mut bounds: Vec<Bound> = late.map(|order| order.bound).collect();
+    bounds.sort_unstable();
+    bounds.dedup();
+    let accounts = usable.inventory.accounts.len();
+    let in_the_way = bounds.into_iter().filter_map(|bound| bucket_of(bound, accounts, &scheduled.lanes)).collect();
+    Outcome {
+        finish_at: last_new.map_or(usable.options.start, |last| last.at),
+        lateness: scheduled.lateness,
+        in_the_way,
+    }
+}
+
+/// The tier of an override for the bucket that comes after `so_far`.
+fn next_tier(today: &Plan<'_>, limit: LimitName, so_far: Option<u64>) -> Option<(u64, Limit)> {
+    let tiers = today.limits.policy.tiers_of(limit)?;
+    let tier = tiers.tiers.iter().copied().find(|tier| so_far.is_none_or(|so_far| *tier > so_far))?;
+    Some((tier, tiers.limit_of(tier).ok()?))
+}
+
+/// Asks for more of every bucket that a late order waits for, a tier at a time, until nothing is late.
+fn overrides_for_deadline(today: &Plan<'_>, jobs: &Jobs<'_>) -> Option<Step> {
+    let mut asked: BTreeMap<Bucket, u64> = BTreeMap::new();
+    let mut limits = today.limits.clone();
+    loop {
+        let outcome = attempt(&today.draft, jobs, &Usable::new(today.inventory, &limits, &today.options));
+        if outcome.meets_deadlines() {
+            let name = |(bucket, tier): (&Bucket, &u64)| {
+                let (limit, key) = bucket.describe(today.inventory);
+                name_it(today.limits, limit, key, *tier)
+            };
+            let change = Change::Overrides { overrides: asked.iter().filter_map(name).collect() };
+            return Some(Step { change, finish_at: outcome.finish_at, meets_deadlines: true });
+        }
+        let mut raised = false;
+        for bucket in outcome.in_the_way {
+            let (limit, key) = bucket.describe(today.inventory);
+            if let Some((tier, more)) = next_tier(today, limit, asked.get(&bucket).copied()) {
+                limits.overrides.set(limit, &key, more);
+                asked.insert(bucket, tier);
+                raised = true;
+            }
+        }
+        if !raised {
+            return None;
+        }
+    }
+}
+
+fn name_it(limits: &Limits, limit: LimitName, key: String, tier: u64) -> Option<Asked> {
+    let tiers = limits.policy.tiers_of(limit)?;
+    let falls_behind = limits.policy.limit(limit).and_then(|default| tiers.falls_behind_after(tier, default));
+    Some(Asked {
+        limit,
+        key,
+        tier,
+        period_seconds: tiers.period.nanos() / NS_PER_S,
+        falls_behind_after_seconds: falls_behind.map(|after| after.nanos() / NS_PER_S),
+    })
+}
+
+/// The smallest override of the bucket that the last order waits for which at least halves what is left to wait; else the one that
+/// brings the most. The bounds say which that may be; the finish is that of a plan with it.
+fn override_for_finish(today: &Plan<'_>, jobs: &Jobs<'_>, finish: Timestamp) -> Option<Step> {
+    let last = today.orders.iter().rfind(|order| order.at == finish && order.bound != Bound::NOTHING)?;
+    let (limit, key) = today.bound_by(last)?;
+    let with = |more: Limit| {
+        let mut limits = today.limits.clone();
+        limits.overrides.set(limit, &key, more);
+        limits
+    };
+    let half = today.options.start.plus(Span::from_nanos(finish.since(today.options.start).nanos() / 2));
+    let mut best: Option<(Timestamp, u64, Limits)> = None;
+    let mut tier = None;
+    while let Some((next, more)) = next_tier(today, limit, tier) {
+        tier = Some(next);
+        let limits = with(more);
+        let bound = lower_bound(&today.draft, jobs, &Usable::new(today.inventory, &limits, &today.options));
+        if bound < best.as_ref().map_or(finish, |(best, ..)| *best) {
+            best = Some((bound, next, limits));
+        }
+        if best.as_ref().is_some_and(|(best, ..)| *best <= half) {
+            break;
+        }
+    }
+    let (_, tier, limits) = best?;
+    let outcome = attempt(&today.draft, jobs, &Usable::new(today.inventory, &limits, &today.options));
+    let change = Change::Overrides { overrides: name_it(today.limits, limit, key, tier).into_iter().collect() };
+    let step = Step { change, finish_at: outcome.finish_at, meets_deadlines: outcome.meets_deadlines() };
+    (step.finish_at < finish).then_some(step)
+}

@@ -1,0 +1,143 @@
+//! Which order goes first, of those that can go.
+//!
+//! Every order has a due time: its deadline, or the finish that is aimed at, less its *tail*, the time that its domain's bucket will
+//! still force after it. The one that is due first goes; of equals each tenant's first one, then each one's second, in an order of
+//! tenants that has nothing to do with the alphabet.
+
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
+
+use super::jobs::{Job, Jobs, Lane, TightLanes};
+use crate::inventory::Urgency;
+use crate::time::Timestamp;
+
+/// What the order of choice aims at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Aim {
+    /// The higher priority first; then deadlines, and this finish for all that have none.
+    Finish(Timestamp),
+    /// This finish alone, as if there were neither priorities nor deadlines.
+    FinishAlone(Timestamp),
+    /// Deadlines first, whatever the priority, and this finish for all that have none.
+    Deadlines(Timestamp),
+}
+
+/// What decides between orders that can go; the smaller one goes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Key {
+    first: i64,
+    second: i64,
+    fair_place: u32,
+    pub(super) job: u32,
+}
+
+/// The order of choice among jobs.
+#[derive(Clone, Copy)]
+pub(super) struct Choice<'a> {
+    pub(super) jobs: &'a Jobs<'a>,
+    pub(super) aim: Aim,
+}
+
+impl Choice<'_> {
+    fn due_of(&self, urgency: Urgency) -> Timestamp {
+        match self.aim {
+            Aim::Finish(finish) | Aim::Deadlines(finish) => urgency.deadline.min(finish),
+            Aim::FinishAlone(finish) => finish,
+        }
+    }
+
+    fn weight(&self, urgency: Urgency, due: Timestamp) -> (i64, i64) {
+        let priority = i64::from(urgency.priority.0).wrapping_neg();
+        match self.aim {
+            Aim::Finish(_) => (priority, due.unix_nanos()),
+            Aim::Deadlines(_) => (due.unix_nanos(), priority),
+            Aim::FinishAlone(_) => (due.unix_nanos(), 0),
+        }
+    }
+
+    fn key(&self, job: u32, due: Timestamp) -> Key {
+        let of = self.jobs.job(job);
+        let (first, second) = self.weight(self.jobs.urgency(of), due);
+        Key { first, second, fair_place: self.jobs.fair_place(job), job }
+    }
+
+    /// The key of a job that no domain holds back: nothing comes after it.
+    pub(super) fn free_key(&self, job: u32) -> Key {
+        self.key(job, self.due_of(self.jobs.urgency(self.jobs.job(job))))
+    }
+
+    /// By account: the jobs that no domain holds back, by [`Self::free_key`]. There may be millions: nothing is compared.
+    pub(super) fn free(&self, is_tight: &[bool]) -> Vec<Vec<u32>> {
+        let urgencies = self.jobs.urgencies();
+        let weights: Vec<(i64, i64)> =
+            urgencies.iter().map(|urgency| self.weight(*urgency, self.due_of(*urgency))).collect();
+        let mut distinct = weights.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let class = |job: &u32| {
+            let weight = weights[self.jobs.job(*job).urgency as usize];
+            distinct.partition_point(|other| *other < weight)
+        };
+        let mut free: Vec<Vec<u32>> = vec![Vec::new(); self.jobs.account_count()];
+        for &job in self.jobs.fair_order() {
+            if !is_tight[job as usize] {
+                let account = if free.len() == 1 { 0 } else { self.jobs.job(job).account };
+                free[account as usize].push(job);
+            }
+        }
+        if distinct.len() > 1 {
+            // Stable: within a class they stay fair.
+            free.par_iter_mut().for_each(|of_account| of_account.sort_by_cached_key(class));
+        }
+        free
+    }
+
+    /// The keys of jobs that a domain may hold back, by account and domain: each such stream in the order in which it goes out.
+    pub(super) fn streams(&self, lanes: &TightLanes, is_tight: &[bool]) -> Vec<(u32, Vec<Key>)> {
+        let all = self.jobs.fair_order().par_iter().copied();
+        let tight: Vec<u32> = all.filter(|job| is_tight[*job as usize]).collect();
+        let dues = self.dues(&tight, lanes);
+        let mut keys: Vec<(u32, Lane, u32, Key)> = Vec::with_capacity(tight.len());
+        for job in tight {
+            let mut checked = self.jobs.lanes(job).into_iter().filter(|(_, checked)| *checked);
+            let lane = checked.next().map_or(Lane::NONE, |(lane, _)| lane);
+            // An order of several domains waits for each of them: a stream of its own.
+            let alone = if checked.next().is_some() { job + 1 } else { 0 };
+            let due = dues.get(&job).copied().unwrap_or_else(|| self.due_of(self.jobs.urgency(self.jobs.job(job))));
+            keys.push((self.jobs.job(job).account, lane, alone, self.key(job, due)));
+        }
+        keys.par_sort_unstable();
+        let same_stream = |a: &(u32, Lane, u32, Key), b: &(u32, Lane, u32, Key)| (a.0, a.1, a.2) == (b.0, b.1, b.2);
+        keys.chunk_by(same_stream).map(|same| (same[0].0, same.iter().map(|(.., key)| *key).collect())).collect()
+    }
+
+    /// When each tight job is due: so early that those behind it in its domains can still be in time.
+    fn dues(&self, tight: &[u32], lanes: &TightLanes) -> FxHashMap<u32, Timestamp> {
+        let mut in_lane: Vec<(usize, bool, u32, u32, u32)> = Vec::with_capacity(tight.len());
+        for &job in tight {
+            let of: &Job = self.jobs.job(job);
+            let all = self.jobs.lanes(job);
+            // An order of several domains goes before those of one: it would hold all its domains up.
+            let single = all.iter().filter(|(_, checked)| *checked).count() < 2;
+            for lane in all.into_iter().filter_map(|(lane, _)| lanes.place(lane)) {
+                in_lane.push((lane, single, of.urgency, self.jobs.fair_place(job), job));
+            }
+        }
+        in_lane.par_sort_unstable();
+        let mut dues: FxHashMap<u32, Timestamp> = FxHashMap::default();
+        for same in in_lane.chunk_by(|a, b| a.0 == b.0) {
+            let (_, quota) = lanes.lanes[same[0].0];
+            let due_of = |job: u32| self.due_of(self.jobs.urgency(self.jobs.job(job)));
+            let (mut after, mut behind) = (Urgency::NEVER, Urgency::NEVER);
+            for (place, (.., job)) in same.iter().enumerate().rev() {
+                // What is a burst or more behind this one waits for its token: one emission interval for each place.
+                let next = same.get(place + quota.burst() as usize).map_or(Urgency::NEVER, |(.., job)| due_of(*job));
+                let forced = next.min(after);
+                after = if forced == Urgency::NEVER { forced } else { forced.minus(quota.emission()) };
+                behind = due_of(*job).min(after).min(behind);
+                dues.entry(*job).and_modify(|due| *due = behind.min(*due)).or_insert(behind);
+            }
+        }
+        dues
+    }
+}

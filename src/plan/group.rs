@@ -1,0 +1,354 @@
+//! Groups the hostnames wanted into certificates.
+//!
+//! Tokens are the budget, so certificates are filled; only where an account's certificates all go out at once, and tokens are left to
+//! spare, are they made smaller, the largest first: small certificates are faster to serve, and one bad name spoils fewer others.
+//! Domains are grouped side by side.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
+
+use super::pack::{Fill, Item, pack};
+use super::{Mix, Options};
+use crate::inventory::{Group, Inventory, Wanted};
+use crate::limits::Policy;
+
+/// A part of a certificate: names of one registered domain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Piece {
+    pub(super) domain: u32,
+    start: u32,
+    len: u32,
+}
+
+/// The names of one order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Certificate {
+    /// Which names it may hold: a place in [`Inventory::groups`].
+    pub(super) group: u32,
+    /// That of its most urgent name: a place in [`Inventory::urgencies`].
+    pub(super) urgency: u32,
+    pub(super) names: u32,
+    first_piece: u32,
+}
+
+/// All certificates that are to be ordered newly.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Grouping {
+    pub(super) certificates: Vec<Certificate>,
+    pieces: Vec<Piece>,
+    /// Places in [`Inventory::wanted`], piece by piece.
+    members: Vec<u32>,
+    pub(super) covered: u64,
+    pub(super) folded: u64,
+    /// Whether any of them needs dns-01.
+    pub(super) has_wildcard: bool,
+}
+
+impl Grouping {
+    /// The parts of a certificate.
+    pub(super) fn pieces(&self, certificate: usize) -> &[Piece] {
+        let end = self.certificates.get(certificate + 1).map_or(self.pieces.len(), |next| next.first_piece as usize);
+        &self.pieces[self.certificates[certificate].first_piece as usize..end]
+    }
+
+    /// The names of a piece, as places in [`Inventory::wanted`].
+    pub(super) fn members(&self, piece: Piece) -> &[u32] {
+        &self.members[piece.start as usize..(piece.start + piece.len) as usize]
+    }
+
+    pub(super) fn push(&mut self, group: u32, urgency: u32, pieces: &[(u32, &[u32])]) {
+        let names = index(pieces.iter().map(|(_, members)| members.len()).sum());
+        self.certificates.push(Certificate { group, urgency, names, first_piece: index(self.pieces.len()) });
+        for (domain, members) in pieces {
+            self.pieces.push(Piece { domain: *domain, start: index(self.members.len()), len: index(members.len()) });
+            self.members.extend_from_slice(members);
+        }
+    }
+
+    /// A certificate of names that stand one after the other in the inventory.
+    fn push_run(&mut self, group: u32, urgency: u32, domain: u32, wanted: Range<usize>) {
+        let len = index(wanted.len());
+        self.certificates.push(Certificate { group, urgency, names: len, first_piece: index(self.pieces.len()) });
+        self.pieces.push(Piece { domain, start: index(self.members.len()), len });
+        self.members.extend(wanted.map(index));
+    }
+
+    /// A name of each of these certificates, as places in [`Inventory::wanted`]; looked up step by step.
+    pub(super) fn first_members(&self, certificates: impl Iterator<Item = u32>) -> Vec<u32> {
+        let pieces: Vec<u32> =
+            certificates.map(|certificate| self.certificates[certificate as usize].first_piece).collect();
+        let starts: Vec<u32> = pieces.into_iter().map(|piece| self.pieces[piece as usize].start).collect();
+        starts.into_iter().map(|start| self.members[start as usize]).collect()
+    }
+
+    /// All parts of all certificates.
+    pub(super) fn all_pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    /// No certificates, and what was counted.
+    pub(super) fn emptied(&self) -> Self {
+        let Self { covered, folded, has_wildcard, .. } = *self;
+        Self { covered, folded, has_wildcard, ..Self::default() }
+    }
+
+    pub(super) fn append(&mut self, other: &Self) {
+        let (first_piece, start) = (index(self.pieces.len()), index(self.members.len()));
+        let moved = other.certificates.iter();
+        self.certificates.extend(moved.map(|of| Certificate { first_piece: of.first_piece + first_piece, ..*of }));
+        self.pieces.extend(other.pieces.iter().map(|piece| Piece { start: piece.start + start, ..*piece }));
+        self.members.extend_from_slice(&other.members);
+        self.covered += other.covered;
+        self.folded += other.folded;
+        self.has_wildcard |= other.has_wildcard;
+    }
+}
+
+pub(super) fn index(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or_else(|_too_many| unreachable!("4 billion names outlast memory"))
+}
+
+/// Groups all hostnames wanted into full certificates.
+pub(super) fn group(inventory: &Inventory, policy: &Policy, options: &Options) -> Grouping {
+    group_rest(inventory, policy, options, &[])
+}
+
+/// Which hostnames wanted are left out because a wildcard covers them.
+pub(super) fn folded(inventory: &Inventory, policy: &Policy, options: &Options) -> Vec<bool> {
+    let mut folded = vec![false; inventory.wanted().len()];
+    if options.fold_wildcards {
+        let grouper = Grouper { inventory, policy, options, held_wildcards: held_wildcards(inventory), taken: &[] };
+        for domain in 0..inventory.domain_count() {
+            let range = inventory.wanted_of(domain);
+            folded[range].copy_from_slice(&grouper.covered(index(domain), &grouper.items(index(domain))));
+        }
+    }
+    folded
+}
+
+/// Groups the hostnames wanted that are not `taken` into full certificates.
+pub(super) fn group_rest(inventory: &Inventory, policy: &Policy, options: &Options, taken: &[bool]) -> Grouping {
+    let grouper = Grouper { inventory, policy, options, held_wildcards: held_wildcards(inventory), taken };
+    let domains = inventory.domain_count();
+    let parts: Vec<Grouping> = (0..domains.div_ceil(4096))
+        .into_par_iter()
+        .map(|part| {
+            let mut grouping = Grouping::default();
+            for domain in part * 4096..((part + 1) * 4096).min(domains) {
+                grouper.domain(index(domain), &mut grouping);
+            }
+            grouping
+        })
+        .collect();
+    let mut grouping = Grouping::default();
+    grouping.certificates.reserve(parts.iter().map(|part| part.certificates.len()).sum());
+    grouping.pieces.reserve(parts.iter().map(|part| part.pieces.len()).sum());
+    grouping.members.reserve(parts.iter().map(|part| part.members.len()).sum());
+    parts.iter().for_each(|part| grouping.append(part));
+    match options.mix {
+        Mix::None => grouping,
+        Mix::Tenant => grouper.mixed(&grouping),
+    }
+}
+
+/// Who owns a name: a name is folded only into a wildcard of the same owner.
+type Owner = (u32, u32, u32);
+
+fn owner(group: &Group) -> Owner {
+    (group.account, group.tenant, group.profile)
+}
+
+/// The wildcards on certificates held: what they are wildcards of, by domain.
+fn held_wildcards(inventory: &Inventory) -> FxHashMap<u32, Vec<(Owner, &[u8])>> {
+    let mut wildcards: FxHashMap<u32, Vec<(Owner, &[u8])>> = FxHashMap::default();
+    for (certificate, terms) in inventory.held.iter().enumerate() {
+        for held in inventory.held_names(certificate) {
+            if let Some(base) = inventory.bytes(held.name).strip_prefix(b"*.") {
+                let owner = owner(&inventory.groups[terms.group as usize]);
+                wildcards.entry(held.domain).or_default().push((owner, base));
+            }
+        }
+    }
+    wildcards
+}
+
+struct Grouper<'a> {
+    inventory: &'a Inventory,
+    policy: &'a Policy,
+    options: &'a Options,
+    held_wildcards: FxHashMap<u32, Vec<(Owner, &'a [u8])>>,
+    /// By name wanted: whether it has its certificate already. Empty where none has.
+    taken: &'a [bool],
+}
+
+impl<'a> Grouper<'a> {
+    fn is_taken(&self, wanted: u32) -> bool {
+        self.taken.get(wanted as usize).copied().unwrap_or_default()
+    }
+
+    fn capacity(&self, group: u32) -> usize {
+        let profile = &self.policy.profiles[self.inventory.groups[group as usize].profile as usize];
+        self.options.names_per_certificate.capacity(profile)
+    }
+
+    /// One domain's certificates.
+    fn domain(&self, domain: u32, grouping: &mut Grouping) {
+        let range = self.inventory.wanted_of(domain as usize);
+        let wanted = &self.inventory.wanted()[range.clone()];
+        let Some(first) = wanted.first() else { return };
+        let has_wildcard = self.inventory.bytes(first.name).starts_with(b"*.");
+        grouping.has_wildcard |= has_wildcard;
+        let group = self.inventory.group_of(*first);
+        let simple = self.taken.is_empty()
+            && !has_wildcard
+            && !self.held_wildcards.contains_key(&domain)
+            && wanted.len() <= self.capacity(group);
+        if simple && wanted[1..].iter().all(|other| other.attributes == first.attributes) {
+            // Nearly all domains are of this kind.
+            return grouping.push_run(group, self.inventory.urgency_of(*first), domain, range);
+        }
+        let mut items = self.items(domain);
+        self.fold(domain, &mut items, grouping);
+        items.retain(|(.., item)| !self.is_taken(item.id));
+        // Stable: within a group and urgency the names stay sorted.
+        items.sort_by_key(|(group, urgency, _)| (*group, *urgency));
+        for of_group in items.chunk_by(|a, b| a.0 == b.0) {
+            self.pack(domain, of_group, grouping);
+        }
+    }
+
+    /// The names of a domain: group, urgency, name.
+    fn items(&self, domain: u32) -> Vec<(u32, u32, Item<'a>)> {
+        let range = self.inventory.wanted_of(domain as usize);
+        let ids = index(range.start)..;
+        let item = |(of, id): (&Wanted, u32)| {
+            let (group, urgency) = (self.inventory.group_of(*of), self.inventory.urgency_of(*of));
+            (group, urgency, Item { id, rank: urgency, name: self.inventory.bytes(of.name) })
+        };
+        self.inventory.wanted()[range].iter().zip(ids).map(item).collect()
+    }
+
+    /// Which names a wildcard of their owner covers.
+    fn covered(&self, domain: u32, items: &[(u32, u32, Item<'a>)]) -> Vec<bool> {
+        let owner_of = |group: u32| owner(&self.inventory.groups[group as usize]);
+        let mut wildcards: Vec<(Owner, &[u8])> = self.held_wildcards.get(&domain).cloned().unwrap_or_default();
+        let wanted =
+            items.iter().filter_map(|(group, _, item)| Some((owner_of(*group), item.name.strip_prefix(b"*.")?)));
+        wildcards.extend(wanted);
+        wildcards.sort_unstable();
+        let is_covered = |(group, _, item): &(u32, u32, Item<'_>)| {
+            let parent = memchr::memchr(b'.', item.name).map(|dot| &item.name[dot + 1..]);
+            let by = |parent| wildcards.binary_search(&(owner_of(*group), parent)).is_ok();
+            !wildcards.is_empty() && !item.name.starts_with(b"*.") && parent.is_some_and(by)
+        };
+        items.iter().map(is_covered).collect()
+    }
+
+    /// Counts the names that a wildcard of their owner covers, and leaves them out if they are to be folded.
+    fn fold(&self, domain: u32, items: &mut Vec<(u32, u32, Item<'a>)>, grouping: &mut Grouping) {
+        let covered = self.covered(domain, items);
+        let count = covered.iter().filter(|covered| **covered).count() as u64;
+        grouping.covered += count;
+        if self.options.fold_wildcards {
+            grouping.folded += count;
+            let mut covered = covered.into_iter();
+            items.retain(|_| covered.next() == Some(false));
+        }
+    }
+
+    /// Packs names of one group, which are sorted by urgency and name: the urgent ones together, so that they need not wait.
+    fn pack(&self, domain: u32, items: &[(u32, u32, Item<'a>)], grouping: &mut Grouping) {
+        let Some(&(group, ..)) = items.first() else { return };
+        let capacity = self.capacity(group);
+        let mut apart = Vec::new();
+        for of_urgency in items.chunk_by(|a, b| a.1 == b.1) {
+            let mut names: Vec<Item<'_>> = of_urgency.iter().map(|(.., item)| *item).collect();
+            let cuts = pack(&mut names, capacity, Fill::Full);
+            apart.extend(cuts.into_iter().map(|cut| ids(&names[cut])));
+        }
+        if items[0].1 != items[items.len() - 1].1 && apart.len() > items.len().div_ceil(capacity) {
+            // Tokens are the budget: together they may take fewer. Without wildcards the urgent ones still stand in front.
+            let mut names: Vec<Item<'_>> = items.iter().map(|(.., item)| *item).collect();
+            let together: Vec<Vec<u32>> = if names.iter().any(|item| item.name.starts_with(b"*.")) {
+                names.sort_unstable_by_key(|item| item.name);
+                let cuts = pack(&mut names, capacity, Fill::Full);
+                cuts.into_iter().map(|cut| ids(&names[cut])).collect()
+            } else {
+                names.chunks(capacity).map(ids).collect()
+            };
+            if together.len() < apart.len() {
+                apart = together;
+            }
+        }
+        for members in apart {
+            grouping.push(group, most_urgent(self.inventory, &members), &[(domain, &members)]);
+        }
+    }
+
+    /// Puts what is left over from different domains of a tenant together, the largest first, each where it fits best.
+    fn mixed(&self, apart: &Grouping) -> Grouping {
+        let mut left_over: Vec<(u32, std::cmp::Reverse<u32>, u32, u32)> = Vec::new();
+        let mut mixed = apart.emptied();
+        let key = |certificate: usize| (apart.pieces(certificate)[0].domain, apart.certificates[certificate].group);
+        let all: Vec<usize> = (0..apart.certificates.len()).collect();
+        for unit in all.chunk_by(|a, b| key(*a) == key(*b)) {
+            // One a domain and group: two of them may hold a wildcard and what it covers.
+            let smallest = unit.iter().copied().min_by_key(|certificate| apart.certificates[*certificate].names);
+            for &certificate in unit {
+                let Certificate { group, urgency, names, .. } = apart.certificates[certificate];
+                let has_tenant = self.inventory.has_tenant(group);
+                if has_tenant && Some(certificate) == smallest && (names as usize) < self.capacity(group) {
+                    let place = self.inventory.domain_place(apart.pieces(certificate)[0].domain);
+                    left_over.push((group, std::cmp::Reverse(names), place, index(certificate)));
+                } else {
+                    let piece = apart.pieces(certificate)[0];
+                    mixed.push(group, urgency, &[(piece.domain, apart.members(piece))]);
+                }
+            }
+        }
+        left_over.par_sort_unstable();
+        for of_group in left_over.chunk_by(|a, b| a.0 == b.0) {
+            let group = of_group[0].0;
+            for bin in best_fit(
+                of_group.iter().map(|(_, names, _, certificate)| (names.0 as usize, *certificate)),
+                self.capacity(group),
+            ) {
+                let pieces: Vec<(u32, &[u32])> = bin
+                    .iter()
+                    .map(|certificate| apart.pieces(*certificate as usize)[0])
+                    .map(|piece| (piece.domain, apart.members(piece)))
+                    .collect();
+                let urgency = bin.iter().map(|certificate| apart.certificates[*certificate as usize].urgency).min();
+                mixed.push(group, urgency.unwrap_or_default(), &pieces);
+            }
+        }
+        mixed
+    }
+}
+
+/// The urgency of the most urgent name of a certificate.
+pub(super) fn most_urgent(inventory: &Inventory, members: &[u32]) -> u32 {
+    members.iter().map(|id| inventory.urgency_of(inventory.wanted()[*id as usize])).min().unwrap_or_default()
+}
+
+pub(super) fn ids(items: &[Item<'_>]) -> Vec<u32> {
+    items.iter().map(|item| item.id).collect()
+}
+
+/// Best fit: sizes come largest first, each goes where the least room is left over.
+fn best_fit(sizes: impl Iterator<Item = (usize, u32)>, capacity: usize) -> Vec<Vec<u32>> {
+    let mut bins: Vec<Vec<u32>> = Vec::new();
+    let mut by_room: Vec<Vec<usize>> = vec![Vec::new(); capacity + 1];
+    for (size, thing) in sizes {
+        let found = (size..=capacity).find_map(|room| by_room[room].pop().map(|bin| (room, bin)));
+        let (room, bin) = found.unwrap_or_else(|| {
+            bins.push(Vec::new());
+            (capacity, bins.len() - 1)
+        });
+        bins[bin].push(thing);
+        by_room[room - size].push(bin);
+    }
+    bins
+}

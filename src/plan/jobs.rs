@@ -1,0 +1,271 @@
+//! The orders to schedule, and which domain buckets each takes from.
+
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
+
+use super::group::Grouping;
+use crate::gcra::Quota;
+use crate::inventory::{Inventory, Urgency};
+use crate::limits::Limits;
+
+/// A bucket of certificates: of a registered domain, or of an account and a registered domain.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) struct Lane {
+    /// `u32::MAX` for the bucket over all accounts.
+    account: u32,
+    pub(super) domain: u32,
+}
+
+impl Lane {
+    /// No bucket.
+    pub(super) const NONE: Self = Self { account: u32::MAX, domain: u32::MAX };
+
+    pub(super) const fn global(domain: u32) -> Self {
+        Self { account: u32::MAX, domain }
+    }
+
+    pub(super) const fn own(account: u32, domain: u32) -> Self {
+        Self { account, domain }
+    }
+
+    /// The account, if it is an account's own bucket.
+    pub(super) fn account(self) -> Option<u32> {
+        (self.account != u32::MAX).then_some(self.account)
+    }
+}
+
+/// An order that takes tokens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Job {
+    pub(super) account: u32,
+    pub(super) tenant: u32,
+    /// A place in [`Inventory::urgencies`].
+    pub(super) urgency: u32,
+}
+
+/// All orders that take tokens: new certificates, then certificates held whose renewal is exempt from nothing.
+#[derive(Debug)]
+pub(super) struct Jobs<'a> {
+    inventory: &'a Inventory,
+    grouping: &'a Grouping,
+    /// Places in [`Inventory::held`].
+    unexempt: Vec<u32>,
+    jobs: Vec<Job>,
+    /// By account: whether its orders check a domain bucket of its own.
+    own_buckets: Vec<bool>,
+    /// All jobs, such that each tenant's first one comes before anyone's second.
+    fair_order: Vec<u32>,
+    /// Each job's place in it.
+    fair_places: Vec<u32>,
+    /// By domain: how many certificates its bucket over all accounts counts.
+    usage: Vec<u32>,
+    /// The same for accounts' own buckets; sorted.
+    own_usage: Vec<(Lane, u32)>,
+}
+
+/// The buckets which hold fewer tokens than are taken from them: only these can ever hold an order back.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TightLanes {
+    /// In an order that depends on contents alone.
+    pub(super) lanes: Vec<(Lane, Quota)>,
+    places: FxHashMap<Lane, usize>,
+    /// By domain: whether any of its buckets is tight. Empty where none is.
+    domains: Vec<bool>,
+}
+
+impl TightLanes {
+    /// The place of a lane, if it is tight.
+    pub(super) fn place(&self, lane: Lane) -> Option<usize> {
+        self.places.get(&lane).copied()
+    }
+}
+
+impl<'a> Jobs<'a> {
+    pub(super) fn new(inventory: &'a Inventory, grouping: &'a Grouping, unexempt: Vec<u32>, limits: &Limits) -> Self {
+        let job = |group: u32, urgency: u32| {
+            let group = &inventory.groups[group as usize];
+            Job { account: group.account, tenant: group.tenant, urgency }
+        };
+        let mut jobs: Vec<Job> = grouping.certificates.par_iter().map(|of| job(of.group, of.urgency)).collect();
+        jobs.extend(unexempt.iter().map(|held| {
+            let terms = &inventory.held[*held as usize];
+            job(terms.group, terms.urgency)
+        }));
+        let own_buckets = inventory.accounts.iter().map(|account| limits.own_domain_buckets(account)).collect();
+        let (usage, own_usage) = (vec![0; inventory.domain_count()], Vec::new());
+        let (fair_order, fair_places) = (Vec::new(), Vec::new());
+        let mut jobs =
+            Self { inventory, grouping, unexempt, jobs, own_buckets, fair_order, fair_places, usage, own_usage };
+        jobs.count_usage();
+        jobs.be_fair();
+        jobs
+    }
+
+    /// Orders the jobs: in each account each tenant's first one, then each one's second, and so on; tenants and domains in an order that has nothing to
+    /// do with the alphabet.
+    fn be_fair(&mut self) {
+        let tenants = self.inventory.tenant_places();
+        let key = |(job, of): (u32, &Job)| {
+            let mut place = u32::MAX;
+            self.domains(job, |domain| place = place.min(self.inventory.domain_place(domain)));
+            (of.account, u64::from(tenants[of.tenant as usize]) << 32 | u64::from(place), job)
+        };
+        let mut by_tenant: Vec<(u32, u64, u32)> = (0..).zip(&self.jobs).map(key).collect();
+        by_tenant.par_sort_unstable();
+        for same in by_tenant.chunk_by_mut(|a, b| (a.0, a.1) == (b.0, b.1)) {
+            if same.len() > 1 {
+                same.sort_by_cached_key(|(.., job)| self.first_name(*job));
+            }
+        }
+        let mut ranks: Vec<u32> = Vec::with_capacity(by_tenant.len());
+        for of_tenant in by_tenant.chunk_by(|a, b| (a.0, a.1 >> 32) == (b.0, b.1 >> 32)) {
+            ranks.extend((0..).take(of_tenant.len()));
+        }
+        // A counting sort: stable, so that tenants keep their order within a rank.
+        let mut starts = vec![0_u32; ranks.iter().max().map_or(0, |most| *most as usize + 2)];
+        ranks.iter().for_each(|rank| starts[*rank as usize + 1] += 1);
+        (1..starts.len()).for_each(|rank| starts[rank] += starts[rank - 1]);
+        let (mut order, mut places) = (vec![0; by_tenant.len()], vec![0; by_tenant.len()]);
+        for ((.., job), rank) in by_tenant.into_iter().zip(ranks) {
+            let place = &mut starts[rank as usize];
+            order[*place as usize] = job;
+            places[job as usize] = *place;
+            *place += 1;
+        }
+        (self.fair_order, self.fair_places) = (order, places);
+    }
+
+    /// The first of a job's names: no two jobs have the same one.
+    fn first_name(&self, job: u32) -> &'a [u8] {
+        let name = match self.held(job) {
+            None => {
+                let pieces = self.grouping.pieces(job as usize).iter();
+                let members = pieces.flat_map(|piece| self.grouping.members(*piece));
+                members.map(|member| self.inventory.bytes(self.inventory.wanted()[*member as usize].name)).min()
+            }
+            Some(held) => {
+                self.inventory.held_names(held as usize).iter().map(|held| self.inventory.bytes(held.name)).min()
+            }
+        };
+        name.unwrap_or_default()
+    }
+
+    fn count_usage(&mut self) {
+        let mut usage = std::mem::take(&mut self.usage);
+        let mut own: FxHashMap<Lane, u32> = FxHashMap::default();
+        let any_own = self.own_buckets.contains(&true);
+        for job in (0..).take(self.len()) {
+            self.domains(job, |domain| usage[domain as usize] += 1);
+            if any_own {
+                let lanes = self.lanes(job).into_iter().filter(|(lane, _)| lane.account().is_some());
+                lanes.for_each(|(lane, _)| *own.entry(lane).or_default() += 1);
+            }
+        }
+        self.usage = usage;
+        self.own_usage = own.into_iter().collect();
+        self.own_usage.sort_unstable();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    pub(super) fn job(&self, job: u32) -> &Job {
+        &self.jobs[job as usize]
+    }
+
+    pub(super) fn all(&self) -> &[Job] {
+        &self.jobs
+    }
+
+    pub(super) fn account_count(&self) -> usize {
+        self.inventory.accounts.len()
+    }
+
+    pub(super) fn urgency(&self, job: &Job) -> Urgency {
+        self.inventory.urgencies[job.urgency as usize]
+    }
+
+    pub(super) fn urgencies(&self) -> &[Urgency] {
+        &self.inventory.urgencies
+    }
+
+    /// All jobs, such that each tenant's first one comes before anyone's second.
+    pub(super) fn fair_order(&self) -> &[u32] {
+        &self.fair_order
+    }
+
+    /// All jobs, the most urgent first, and fair among equals.
+    pub(super) fn by_urgency(&self) -> Vec<u32> {
+        let mut order = self.fair_order.clone();
+        order.sort_by_key(|job| self.jobs[*job as usize].urgency);
+        order
+    }
+
+    /// A job's place in that order.
+    pub(super) fn fair_place(&self, job: u32) -> u32 {
+        self.fair_places[job as usize]
+    }
+
+    /// The certificate held that a job renews; `None`: it orders a new one, whose place is the job's.
+    pub(super) fn held(&self, job: u32) -> Option<u32> {
+        (job as usize).checked_sub(self.grouping.certificates.len()).map(|place| self.unexempt[place])
+    }
+
+    /// The buckets that the job's certificate is counted in, and whether its order checks them.
+    pub(super) fn lanes(&self, job: u32) -> Vec<(Lane, bool)> {
+        let account = self.jobs[job as usize].account;
+        let own = self.own_buckets[account as usize];
+        let mut lanes = Vec::with_capacity(2);
+        self.domains(job, |domain| {
+            if own {
+                lanes.push((Lane::own(account, domain), true));
+            }
+            lanes.push((Lane::global(domain), !own));
+        });
+        lanes
+    }
+
+    #[inline]
+    fn domains(&self, job: u32, mut with: impl FnMut(u32)) {
+        match self.held(job) {
+            None => self.grouping.pieces(job as usize).iter().for_each(|piece| with(piece.domain)),
+            // The names of a certificate held are sorted by domain.
+            Some(held) => {
+                let names = self.inventory.held_names(held as usize);
+                names.chunk_by(|a, b| a.domain == b.domain).for_each(|same| with(same[0].domain));
+            }
+        }
+    }
+
+    /// By job: whether a tight bucket may hold it back.
+    pub(super) fn tight_jobs(&self, tight: &TightLanes) -> Vec<bool> {
+        (0..u32::try_from(self.len()).unwrap_or(u32::MAX))
+            .into_par_iter()
+            .map(|job| self.is_tight(job, tight))
+            .collect()
+    }
+
+    /// Whether a tight bucket may hold the job back.
+    #[inline]
+    pub(super) fn is_tight(&self, job: u32, tight: &TightLanes) -> bool {
+        let mut found = false;
+        if !tight.domains.is_empty() {
+            self.domains(job, |domain| found |= tight.domains[domain as usize]);
+        }
+        found
+    }
+
+    /// The buckets which hold fewer tokens than are taken from them, in an order that depends on contents alone.
+    pub(super) fn tight_lanes(&self, quota: &dyn Fn(Lane) -> Option<Quota>) -> TightLanes {
+        let global = (0..).zip(&self.usage).map(|(domain, count)| (Lane::global(domain), *count));
+        let used = global.filter(|(_, count)| *count > 0).chain(self.own_usage.iter().copied());
+        let is_tight = |(lane, count)| quota(lane).filter(|quota| count > quota.burst()).map(|quota| (lane, quota));
+        let mut lanes: Vec<(Lane, Quota)> = used.filter_map(is_tight).collect();
+        lanes.sort_by_key(|(lane, _)| (self.inventory.domain_place(lane.domain), lane.account));
+        let mut domains = vec![false; if lanes.is_empty() { 0 } else { self.usage.len() }];
+        lanes.iter().for_each(|(lane, _)| domains[lane.domain as usize] = true);
+        let places = lanes.iter().enumerate().map(|(place, (lane, _))| (*lane, place)).collect();
+        TightLanes { lanes, places, domains }
+    }
+}

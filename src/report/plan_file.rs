@@ -1,0 +1,339 @@
+//! The plan file: JSON Lines, first what the plan rests on and its summary, then an order a line, by time.
+//!
+//! ```json
+//! {"certpace_plan":1,"policy":{"name","sha256"},"overrides":{"sha256"}|null,"public_suffix_list":{"version","sha256"},
+//!  "inventory":{"sha256","rows","hostnames","converted","duplicates","not_ready","rejected"},"ledger":null,
+//!  "start","headroom":"10%","reserve_rate":"0%","margin":"10m","summary":{…}}
+//! {"order":1,"at","account","profile","names":[…],"registered_domains":[…],"exemption":"none|same-set|ari","replaces":"…"|null,
+//!  "bound_by":{"limit","key"}|null,"deadline":"…"|null}
+//! ```
+//!
+//! `certpace_plan` is the version of this shape: it grows when a key changes its meaning or goes away; new keys may come at any time.
+//! Times are RFC 3339 UTC ending in `Z` with up to nine digits of fraction, spans are what the command line takes, seconds are whole and
+//! rounded up. `at` is "not before". An order's number stays the same when a plan is made from an older one.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::inventory::Counts;
+use crate::limits::LimitName;
+use crate::plan::replan::EarlierOrder;
+use crate::plan::{Order, Plan, Subject, Summary};
+use crate::psl::SuffixList;
+use crate::rules::Exemption;
+use crate::time::Timestamp;
+
+/// The version of the shape that is written, and the only one that is read.
+pub const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Head<'a> {
+    certpace_plan: u32,
+    policy: Identity<'a>,
+    overrides: Option<Hash<'a>>,
+    public_suffix_list: List<'a>,
+    inventory: Inventory<'a>,
+    ledger: Option<()>,
+    start: Timestamp,
+    headroom: String,
+    reserve_rate: String,
+    margin: String,
+    summary: &'a Summary,
+}
+
+#[derive(Serialize)]
+struct Identity<'a> {
+    name: &'a str,
+    sha256: &'a str,
+}
+
+#[derive(Serialize)]
+struct Hash<'a> {
+    sha256: &'a str,
+}
+
+#[derive(Serialize)]
+struct List<'a> {
+    version: &'a str,
+    sha256: &'a str,
+}
+
+#[derive(Serialize)]
+struct Inventory<'a> {
+    sha256: &'a str,
+    #[serde(flatten)]
+    counts: &'a Counts,
+}
+
+/// The first line, with its line feed.
+#[must_use]
+pub fn head(plan: &Plan<'_>, suffixes: &SuffixList) -> Vec<u8> {
+    let policy = &plan.limits.policy;
+    line(&Head {
+        certpace_plan: VERSION,
+        policy: Identity { name: &policy.name, sha256: &policy.sha256 },
+        overrides: plan.limits.overrides.sha256.as_deref().map(|sha256| Hash { sha256 }),
+        public_suffix_list: List { version: suffixes.version(), sha256: suffixes.sha256() },
+        inventory: Inventory { sha256: &plan.inventory.sha256, counts: &plan.inventory.counts },
+        ledger: None,
+        start: plan.options.start,
+        headroom: plan.options.headroom.to_string(),
+        reserve_rate: plan.options.reserve_rate.to_string(),
+        margin: plan.margin().compact(),
+        summary: &plan.summary,
+    })
+}
+
+fn line(value: &impl Serialize) -> Vec<u8> {
+    let mut line =
+        serde_json::to_vec(value).unwrap_or_else(|error| unreachable!("our own data has text for keys: {error}"));
+    line.push(b'\n');
+    line
+}
+
+fn json(text: &str) -> String {
+    serde_json::to_string(text).unwrap_or_else(|error| unreachable!("a string is JSON: {error}"))
+}
+
+/// Orders that are warmed up together.
+const WARM: usize = 128;
+
+/// The lines of the orders in `range`. Lines of different ranges can be made side by side.
+#[must_use]
+pub fn orders(plan: &Plan<'_>, range: Range<usize>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(range.len() * 192);
+    let (mut names, mut domains) = (Vec::new(), Vec::new());
+    let accounts: Vec<String> = plan.inventory.accounts.iter().map(|account| json(account)).collect();
+    let profiles: Vec<String> = plan.limits.policy.profiles.iter().map(|profile| json(&profile.name)).collect();
+    let mut times = Times::default();
+    for (index, order) in plan.orders[range.clone()].iter().enumerate() {
+        if index % WARM == 0 {
+            plan.warm(&plan.orders[range.start + index..range.end.min(range.start + index + WARM)]);
+        }
+        plan.names_of(order, &mut names, &mut domains);
+        let group = &plan.inventory.groups[plan.group_of(order) as usize];
+        let mut push = |text: &str| out.extend_from_slice(text.as_bytes());
+        push("{\"order\":");
+        push(&order.number.to_string());
+        push(",\"at\":\"");
+        push(times.text(order.at));
+        push("\",\"account\":");
+        push(&accounts[group.account as usize]);
+        push(",\"profile\":");
+        push(&profiles[group.profile as usize]);
+        // Names and registered domains are letters, digits, hyphens, dots and such: nothing that JSON escapes.
+        push(",\"names\":");
+        push_list(&mut out, &names);
+        out.extend_from_slice(b",\"registered_domains\":");
+        push_list(&mut out, &domains);
+        push_rest(&mut out, plan, order);
+    }
+    out
+}
+
+fn push_rest(out: &mut Vec<u8>, plan: &Plan<'_>, order: &Order) {
+    let mut push = |text: &str| out.extend_from_slice(text.as_bytes());
+    push(match order.exemption {
+        Exemption::None => ",\"exemption\":\"none\",\"replaces\":",
+        Exemption::SameSet => ",\"exemption\":\"same-set\",\"replaces\":",
+        Exemption::Ari => ",\"exemption\":\"ari\",\"replaces\":",
+    });
+    match order.subject {
+        Subject::New(_) => push("null"),
+        Subject::Renewal(held) => push(&json(&plan.inventory.held[held as usize].certificate)),
+    }
+    push(",\"bound_by\":");
+    match plan.bound_by(order) {
+        None => push("null"),
+        Some((limit, key)) => {
+            push("{\"limit\":\"");
+            push(limit.as_str());
+            push("\",\"key\":");
+            push(&json(&key));
+            push("}");
+        }
+    }
+    push(",\"deadline\":");
+    match plan.deadline_of(order) {
+        None => push("null"),
+        Some(deadline) => push(&format!("\"{deadline}\"")),
+    }
+    push("}\n");
+}
+
+fn push_list(out: &mut Vec<u8>, texts: &[&[u8]]) {
+    for (index, text) in texts.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b"[\"" } else { b"\",\"" });
+        out.extend_from_slice(text);
+    }
+    out.extend_from_slice(if texts.is_empty() { b"[]" } else { b"\"]" });
+}
+
+/// Times as text; neighbours mostly share their day, and calendars are slow.
+#[derive(Default)]
+struct Times {
+    day: Option<(i64, String)>,
+    text: String,
+}
+
+impl Times {
+    fn text(&mut self, at: Timestamp) -> &str {
+        use std::fmt::Write as _;
+        const S: i64 = crate::time::NS_PER_S;
+        let (day, rest) = (at.unix_nanos().div_euclid(86_400 * S), at.unix_nanos().rem_euclid(86_400 * S));
+        let date = match self.day.take() {
+            Some((known, date)) if known == day => date,
+            _ => at.day(),
+        };
+        let (seconds, fraction) = (rest / S, rest % S);
+        self.text.clear();
+        let _infallible =
+            write!(self.text, "{date}T{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
+        let _infallible = match fraction {
+            0 => Ok(()),
+            _ if fraction % 1_000_000 == 0 => write!(self.text, ".{:03}", fraction / 1_000_000),
+            _ if fraction % 1_000 == 0 => write!(self.text, ".{:06}", fraction / 1_000),
+            _ => write!(self.text, ".{fraction:09}"),
+        };
+        self.text.push('Z');
+        self.day = Some((day, date));
+        &self.text
+    }
+}
+
+/// The first line, as read back.
+#[derive(Clone, PartialEq, Debug, Deserialize, Serialize)]
+#[expect(missing_docs, reason = "as in the file")]
+pub struct PlanHead {
+    pub certpace_plan: u32,
+    pub policy: PolicyIdentity,
+    pub start: Timestamp,
+    pub headroom: String,
+    pub margin: String,
+    pub inventory: serde_json::Value,
+    pub summary: serde_json::Value,
+}
+
+impl PlanHead {
+    /// How many orders the file holds, by its summary.
+    #[must_use]
+    pub fn orders(&self) -> Option<u64> {
+        self.summary.get("orders")?.as_u64()
+    }
+}
+
+/// Which policy a plan was made under.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[expect(missing_docs, reason = "as in the file")]
+pub struct PolicyIdentity {
+    pub name: String,
+    pub sha256: String,
+}
+
+/// An order, as read back.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[expect(missing_docs, reason = "as in the file")]
+pub struct PlanOrder<'a> {
+    pub order: u32,
+    pub at: Timestamp,
+    #[serde(borrow)]
+    pub account: Cow<'a, str>,
+    #[serde(borrow)]
+    pub profile: Cow<'a, str>,
+    #[serde(borrow)]
+    pub names: Vec<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub registered_domains: Vec<Cow<'a, str>>,
+    pub exemption: Exemption,
+    #[serde(borrow)]
+    pub replaces: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub bound_by: Option<BoundBy<'a>>,
+    pub deadline: Option<Timestamp>,
+}
+
+/// The bucket that an order waits for.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[expect(missing_docs, reason = "as in the file")]
+pub struct BoundBy<'a> {
+    pub limit: LimitName,
+    #[serde(borrow)]
+    pub key: Cow<'a, str>,
+}
+
+/// Why a text is no plan.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PlanFileError {
+    /// The first line is not that of a plan.
+    #[error("line 1: is no plan of certpace: {0}")]
+    Head(String),
+    /// Written by a newer certpace, or a much older one.
+    #[error("line 1: the plan has version {0}; this certpace reads version {VERSION}")]
+    Version(u32),
+    /// A line is no order.
+    #[error("line {line}: is no order: {reason}")]
+    Order {
+        /// Which, from 1.
+        line: usize,
+        /// Why.
+        reason: String,
+    },
+    /// Fewer orders than the first line says: the file was cut off.
+    #[error("holds {found} orders, and its first line says {expected}: the file is incomplete")]
+    Incomplete {
+        /// Lines that there are.
+        found: usize,
+        /// What the summary says.
+        expected: u64,
+    },
+}
+
+/// Reads the first line.
+///
+/// # Errors
+/// [`PlanFileError`] where it is not that of a plan that can be read.
+pub fn read_head(line: &[u8]) -> Result<PlanHead, PlanFileError> {
+    #[derive(Deserialize)]
+    struct Version {
+        certpace_plan: u32,
+    }
+    let fail = |error: serde_json::Error| PlanFileError::Head(reason(&error));
+    let Version { certpace_plan } = serde_json::from_slice(line).map_err(fail)?;
+    if certpace_plan != VERSION {
+        return Err(PlanFileError::Version(certpace_plan));
+    }
+    serde_json::from_slice(line).map_err(fail)
+}
+
+/// Reads an order; `number` is its line in the file, from 1.
+///
+/// # Errors
+/// [`PlanFileError::Order`].
+pub fn read_order(line: &[u8], number: usize) -> Result<PlanOrder<'_>, PlanFileError> {
+    serde_json::from_slice(line).map_err(|error| PlanFileError::Order { line: number, reason: reason(&error) })
+}
+
+/// What is wrong with a line. The reader of JSON sees one line alone, and counts it as the first.
+fn reason(error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return "it ends in the middle: the file is incomplete".to_owned();
+    }
+    error.to_string().replace(" at line 1 column ", " at column ")
+}
+
+/// An order as the planner takes it up again.
+impl From<PlanOrder<'_>> for EarlierOrder {
+    fn from(order: PlanOrder<'_>) -> Self {
+        Self {
+            number: order.order,
+            at: order.at,
+            account: order.account.into_owned(),
+            profile: order.profile.into_owned(),
+            names: order.names.into_iter().map(Cow::into_owned).collect(),
+            replaces: order.replaces.map(Cow::into_owned),
+            bound_by: order.bound_by.map(|bound| (bound.limit, bound.key.into_owned())),
+        }
+    }
+}
