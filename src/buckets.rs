@@ -7,12 +7,19 @@
 
 use std::num::NonZeroU32;
 
+use rustc_hash::FxHashMap;
+
 use crate::gcra::{Cost, Outcome, Quota};
 use crate::time::{Span, Timestamp};
 
-/// The place of a bucket in its [`Buckets`].
+/// A bucket of some [`Buckets`]: its place in them, and which of their quotas is its. Few buckets have quotas of their own, so that
+/// a bucket itself is no more than its TAT, in 8 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct BucketId(NonZeroU32);
+pub struct BucketId {
+    /// Counted from 1, so that an `Option` takes no more room.
+    place: NonZeroU32,
+    quota: u32,
+}
 
 /// What a transaction does to its bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -43,7 +50,7 @@ pub struct Transaction {
 pub struct Batch {
     transactions: Vec<Transaction>,
     /// Each one's bucket as it was before: an outcome is computed when it is read, which few callers do.
-    before: Vec<Slot>,
+    before: Vec<Bucket>,
     action: Action,
 }
 
@@ -61,9 +68,9 @@ enum Action {
     },
 }
 
-/// 24 bytes for a bucket: with an `Option` it would be 32.
+/// A bucket as it was when a batch was decided.
 #[derive(Clone, Copy, Debug)]
-struct Slot {
+struct Bucket {
     tat: Timestamp,
     quota: Quota,
 }
@@ -71,7 +78,9 @@ struct Slot {
 /// The state of all buckets of one CA, as far as they are known.
 #[derive(Clone, Debug, Default)]
 pub struct Buckets {
-    slots: Vec<Slot>,
+    tats: Vec<Timestamp>,
+    quotas: Vec<Quota>,
+    quota_numbers: FxHashMap<Quota, u32>,
 }
 
 impl BucketId {
@@ -79,7 +88,7 @@ impl BucketId {
     #[must_use]
     #[inline]
     pub const fn index(self) -> usize {
-        self.0.get() as usize - 1
+        self.place.get() as usize - 1
     }
 }
 
@@ -146,7 +155,7 @@ impl Batch {
         self.transactions[..decided]
             .iter()
             .zip(&self.before)
-            .map(|(&transaction, slot)| (transaction, self.action.outcome(transaction, slot)))
+            .map(|(&transaction, bucket)| (transaction, self.action.outcome(transaction, bucket)))
     }
 
     /// The strictest transaction, which is the one that the CA names: denied before allowed, then the longer retry, then the
@@ -190,17 +199,19 @@ const NO_BUCKET: Outcome = Outcome {
 };
 
 impl Action {
-    fn outcome(self, transaction: Transaction, slot: &Slot) -> Outcome {
+    fn outcome(self, transaction: Transaction, bucket: &Bucket) -> Outcome {
         let (cost, mode) = (transaction.cost(), transaction.mode());
-        let tat_before = slot.tat();
+        let tat_before = known(bucket.tat);
         match self {
-            Self::Refund { now } if tat_before.is_some() => slot.quota.refund(tat_before, now, cost),
+            Self::Refund { now } if tat_before.is_some() => bucket.quota.refund(tat_before, now, cost),
             Self::Nothing | Self::Refund { .. } => NO_BUCKET,
             Self::Decide { now, allowed } => {
                 let asked = match mode {
                     Mode::AllowOnly => NO_BUCKET,
                     Mode::Reset => Outcome { tat_before, ..NO_BUCKET },
-                    Mode::CheckAndSpend | Mode::CheckOnly | Mode::SpendOnly => slot.quota.spend(tat_before, now, cost),
+                    Mode::CheckAndSpend | Mode::CheckOnly | Mode::SpendOnly => {
+                        bucket.quota.spend(tat_before, now, cost)
+                    }
                 };
                 let tat_after = if allowed && writes(mode) { asked.tat_after } else { tat_before };
                 Outcome { tat_after, ..asked }
@@ -209,18 +220,17 @@ impl Action {
     }
 }
 
-impl Slot {
-    /// The TAT of a bucket that nobody has spent from.
-    const UNSPENT: Timestamp = Timestamp::from_unix_nanos(i64::MIN);
+/// The TAT of a bucket that nobody has spent from. It lies in the past, so that a decision needs no case of its own for it.
+const UNSPENT: Timestamp = Timestamp::from_unix_nanos(i64::MIN);
+
+fn known(tat: Timestamp) -> Option<Timestamp> {
+    (tat != UNSPENT).then_some(tat)
+}
+
+impl Bucket {
     /// Stands where a limit is off.
-    const OFF: Self = Self { tat: Self::UNSPENT, quota: Quota::LEAST };
+    const OFF: Self = Self { tat: UNSPENT, quota: Quota::LEAST };
 
-    #[inline]
-    fn tat(&self) -> Option<Timestamp> {
-        (self.tat != Self::UNSPENT).then_some(self.tat)
-    }
-
-    /// [`Self::UNSPENT`] lies in the past, so that it needs no case of its own.
     #[inline]
     fn allows(&self, now: Timestamp, cost: Cost) -> bool {
         self.quota.allows(Some(self.tat), now, cost)
@@ -233,43 +243,44 @@ impl Buckets {
     /// # Panics
     /// With more than 4,294,967,295 buckets: memory is gone long before.
     pub fn add(&mut self, quota: Quota) -> BucketId {
-        self.slots.push(Slot { tat: Slot::UNSPENT, quota });
-        let id = u32::try_from(self.slots.len()).ok().and_then(NonZeroU32::new);
-        BucketId(id.unwrap_or_else(|| unreachable!("ids of 32 bits outlast memory at 24 bytes a bucket")))
+        let number = |len: usize| u32::try_from(len).unwrap_or_else(|_too_many| unreachable!("32 bits outlast memory"));
+        self.tats.push(UNSPENT);
+        let place = NonZeroU32::new(number(self.tats.len())).unwrap_or_else(|| unreachable!("one was just added"));
+        let quota = *self.quota_numbers.entry(quota).or_insert_with(|| {
+            self.quotas.push(quota);
+            number(self.quotas.len() - 1)
+        });
+        BucketId { place, quota }
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.tats.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.tats.is_empty()
     }
 
     /// When the bucket is full again; `None`: nobody has spent from it.
     #[must_use]
     pub fn tat(&self, bucket: BucketId) -> Option<Timestamp> {
-        self.slots[bucket.index()].tat()
+        known(self.tats[bucket.index()])
     }
 
     /// What the bucket holds.
     #[must_use]
+    #[inline]
     pub fn quota(&self, bucket: BucketId) -> Quota {
-        self.slots[bucket.index()].quota
-    }
-
-    /// Sets what the bucket holds, as a new override does: the stored TAT is read anew with it.
-    pub fn set_quota(&mut self, bucket: BucketId, quota: Quota) {
-        self.slots[bucket.index()].quota = quota;
+        self.quotas[bucket.quota as usize]
     }
 
     /// Sets the bucket's TAT, as a refusal's `Retry-After` or a ledger tells it.
     pub fn set_tat(&mut self, bucket: BucketId, tat: Option<Timestamp>) {
-        self.slots[bucket.index()].tat = tat.unwrap_or(Slot::UNSPENT);
+        self.tats[bucket.index()] = tat.unwrap_or(UNSPENT);
     }
 
     /// Decides a batch at `now`, and carries it out if it is allowed, which is returned; the outcomes stand in it afterwards.
@@ -277,15 +288,15 @@ impl Buckets {
     pub fn decide(&mut self, batch: &mut Batch, now: Timestamp) -> bool {
         let Batch { transactions, before, action } = batch;
         let mut allowed = true;
-        before.resize(transactions.len(), Slot::OFF);
+        before.resize(transactions.len(), Bucket::OFF);
         for (transaction, before) in transactions.iter().zip(before) {
-            let Some(bucket) = transaction.bucket else {
-                *before = Slot::OFF;
+            let Some(id) = transaction.bucket else {
+                *before = Bucket::OFF;
                 continue;
             };
-            let slot = &self.slots[bucket.index()];
-            *before = *slot;
-            allowed &= slot.allows(now, transaction.cost) || !has_a_say(transaction.mode);
+            let bucket = Bucket { tat: self.tats[id.index()], quota: self.quota(id) };
+            *before = bucket;
+            allowed &= bucket.allows(now, transaction.cost) || !has_a_say(transaction.mode);
         }
         *action = Action::Decide { now, allowed };
         if allowed {
@@ -298,13 +309,14 @@ impl Buckets {
 
     #[inline]
     fn carry_out(&mut self, transaction: &Transaction, now: Timestamp) {
-        let &Transaction { bucket: Some(bucket), cost, mode } = transaction else { return };
-        let slot = &mut self.slots[bucket.index()];
+        let &Transaction { bucket: Some(id), cost, mode } = transaction else { return };
+        let quota = self.quota(id);
+        let tat = &mut self.tats[id.index()];
         match mode {
-            Mode::CheckAndSpend | Mode::SpendOnly if slot.allows(now, cost) => {
-                slot.tat = slot.quota.spent(Some(slot.tat), now, cost);
+            Mode::CheckAndSpend | Mode::SpendOnly if quota.allows(Some(*tat), now, cost) => {
+                *tat = quota.spent(Some(*tat), now, cost);
             }
-            Mode::Reset => slot.tat = Slot::UNSPENT,
+            Mode::Reset => *tat = UNSPENT,
             Mode::CheckAndSpend | Mode::SpendOnly | Mode::CheckOnly | Mode::AllowOnly => {}
         }
     }
@@ -315,17 +327,16 @@ impl Buckets {
         before.clear();
         *action = Action::Refund { now };
         for transaction in transactions {
-            let Some(slot) = transaction.bucket.map(|bucket| &mut self.slots[bucket.index()]) else {
-                before.push(Slot::OFF);
+            let Some(id) = transaction.bucket else {
+                before.push(Bucket::OFF);
                 continue;
             };
-            before.push(*slot);
-            if transaction.mode == Mode::CheckOnly && slot.tat().is_some() {
+            let (tat, quota) = (self.tat(id), self.quota(id));
+            before.push(Bucket { tat: self.tats[id.index()], quota });
+            if transaction.mode == Mode::CheckOnly && tat.is_some() {
                 *transaction = transaction.with_cost(Cost::new(0));
             }
-            if let Some(tat) = slot.quota.refund(slot.tat(), now, transaction.cost).tat_after {
-                slot.tat = tat;
-            }
+            self.set_tat(id, quota.refund(tat, now, transaction.cost).tat_after);
         }
     }
 }

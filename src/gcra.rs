@@ -26,7 +26,7 @@ use crate::time::{Span, Timestamp};
 const OFFSET_MAX: Span = Span::from_days(25 * 366);
 
 /// How much a bucket holds and how fast it fills.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Quota {
     emission_ns: i64,
     burst: u32,
