@@ -16,9 +16,13 @@ fn commands() {
 #[cfg(unix)]
 fn readme() {
     let folder = tempfile::tempdir().unwrap();
-    for file in ["README.md", "data", "docs"] {
-        std::os::unix::fs::symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join(file), folder.path().join(file)).unwrap();
-    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let link = |file: &str, at: &str| std::os::unix::fs::symlink(root.join(file), folder.path().join(at)).unwrap();
+    // The commands of `README.md` run in `README.in` beside it.
+    fs::create_dir(folder.path().join("README.in")).unwrap();
+    link("README.md", "README.md");
+    link("data", "README.in/data");
+    link("docs", "README.in/docs");
     trycmd::TestCases::new().case(folder.path().join("README.md"));
 }
 
