@@ -49,7 +49,7 @@ impl SuffixList {
     pub fn parse(text: &str) -> Result<Self, SuffixListError> {
         let whole = format!("{text}\n{}", overshadowed(text));
         let list: List =
-            in_ascii(&whole)?.parse().map_err(|error: publicsuffix::Error| SuffixListError::Rule(error.to_string()))?;
+            whole.parse().map_err(|error: publicsuffix::Error| SuffixListError::Rule(error.to_string()))?;
         let known = list.suffix(b"com").is_some_and(|suffix| suffix.typ() == Some(Type::Icann));
         if !known {
             return Err(SuffixListError::NoRules);
@@ -134,26 +134,6 @@ impl SuffixList {
         };
         (&name[domain_at..], info.len, info.typ)
     }
-}
-
-/// The list without its comments, its rules in ASCII as names are. (The library would put every rule through IDNA, for half of the
-/// time it takes to read the list; few need it.)
-fn in_ascii(list: &str) -> Result<String, SuffixListError> {
-    let mut rules = String::with_capacity(list.len());
-    for line in list.lines() {
-        let is_section = line.starts_with("//") && line.contains("===BEGIN ");
-        match line.split_whitespace().next().filter(|_| !line.starts_with("//")) {
-            _ if is_section => rules.push_str(line),
-            None => continue,
-            Some(rule) if rule.is_ascii() => rules.push_str(rule),
-            Some(rule) => {
-                let ascii = idna::domain_to_ascii(rule).map_err(|_invalid| SuffixListError::Rule(rule.to_owned()))?;
-                rules.push_str(&ascii);
-            }
-        }
-        rules.push('\n');
-    }
-    Ok(rules)
 }
 
 /// The rules that [`List::find`] would overlook, in the list's format.
