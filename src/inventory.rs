@@ -17,8 +17,8 @@ use std::cmp::Reverse;
 use std::ops::Range;
 
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 
+use crate::digest;
 use crate::limits::Policy;
 use crate::psl::SuffixList;
 use crate::time::Timestamp;
@@ -232,19 +232,16 @@ fn read_in_chunks(
         progress(chunk.end - chunk.start);
         parsed
     };
-    let (parsed, sha256) = rayon::join(|| chunks.par_iter().map(parse).collect(), || digest(&sources));
+    let (parsed, sha256) = rayon::join(
+        || chunks.par_iter().map(parse).collect(),
+        || digest::sha256(sources.iter().map(|source| &source.bytes[..])),
+    );
     let mut inventory = rows::gather(sources, parsed, settings);
     inventory.sha256 = sha256;
     for (source, layout) in layouts.into_iter().enumerate() {
         inventory.ignored_columns.extend(layout.ignored.into_iter().map(|name| (source, name)));
     }
     Ok(inventory)
-}
-
-fn digest(sources: &[Source]) -> String {
-    let mut hash = Sha256::new();
-    sources.iter().for_each(|source| hash.update(&source.bytes));
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Inventory {

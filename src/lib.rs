@@ -5,6 +5,7 @@
 
 // Core.
 pub mod time;
+mod digest;
 pub mod name;
 pub mod psl;
 pub mod gcra;

@@ -5,8 +5,8 @@
 
 use publicsuffix::{List, Psl as _, Type};
 use rustc_hash::{FxHashMap, FxHashSet};
-use sha2::{Digest, Sha256};
 
+use crate::digest;
 use crate::name::{Identifier, NameError, address};
 
 /// The day and the commit of the list that is built in, which has no version line of its own.
@@ -55,7 +55,7 @@ impl SuffixList {
             return Err(SuffixListError::NoRules);
         }
         let version = text.lines().take(50).find_map(|line| line.strip_prefix("// VERSION: ")).unwrap_or("unknown");
-        let sha256 = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = digest::sha256([text.as_bytes()]);
         Ok(Self { list, version: version.trim().to_owned(), sha256 })
     }
 

@@ -61,6 +61,7 @@ fn number_by_appearance(locals: &[&Locals], mut ids: Vec<Vec<u32>>, count: usize
     Numbering { ids, items, places }
 }
 
-fn index(index: usize) -> u32 {
+/// A place as a dense number.
+pub(super) fn index(index: usize) -> u32 {
     u32::try_from(index).unwrap_or_else(|_too_many| unreachable!("4 billion rows outlast memory"))
 }

@@ -6,7 +6,7 @@ use rustc_hash::FxHashSet;
 use super::attributes::{self, Attribute, Attributes};
 use super::chunk::{ChunkRow, Parsed};
 use super::layout::{Layout, line_at, open_quote, read_record};
-use super::number::number;
+use super::number::{index, number};
 use super::reject::{Column, Reason, Reject, locate};
 use super::text::{Source, Text, TextRef};
 use super::{Challenge, Counts, HeldName, Inventory, Settings, Wanted};
@@ -265,10 +265,6 @@ fn compact(rows: &mut Vec<Wanted>, starts: &mut [usize], mut kept: impl FnMut(us
         *end = to;
     }
     rows.truncate(to);
-}
-
-fn index(index: usize) -> u32 {
-    u32::try_from(index).unwrap_or_else(|_too_many| unreachable!("4 billion rows outlast memory"))
 }
 
 impl Inventory {

@@ -17,10 +17,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use super::policy::{all_limits, positive_span};
 use super::{Limit, LimitName, OverrideScope, Policy, PolicyError};
+use crate::digest;
 use crate::name::{Identifier, NameSet, address};
 use crate::psl::SuffixList;
 
@@ -96,10 +96,7 @@ impl Overrides {
     pub fn parse(text: &str, policy: &Policy, suffixes: &SuffixList) -> Result<Self, OverrideError> {
         let file: File =
             toml::from_str(text).map_err(|error| OverrideError::Shape(error.to_string().trim_end().to_owned()))?;
-        let mut overrides = Self {
-            sha256: Some(Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()),
-            ..Self::default()
-        };
+        let mut overrides = Self { sha256: Some(digest::sha256([text.as_bytes()])), ..Self::default() };
         if file.overrides.is_empty() {
             overrides.notes.push("the file holds no `[[override]]`".to_owned());
         }

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use super::{
     EndpointLimit, OverrideScope, OverrideTiers, Policy, PolicyError, PolicyLimit, RenewalTerms, all_limits,
     value_error,
 };
+use crate::digest;
 use crate::limits::{Limit, LimitName, Profile, ProfileTerms};
 use crate::time::{Span, Timestamp};
 
@@ -35,7 +35,7 @@ pub(super) fn read(text: &str) -> Result<Policy, PolicyError> {
         directories: file.directories,
         source: file.source,
         read: file.read,
-        sha256: Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect(),
+        sha256: digest::sha256([text.as_bytes()]),
         renewal: file.renewal.read()?,
         endpoints: file.endpoints.into_iter().map(Into::into).collect(),
         profiles,
