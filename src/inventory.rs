@@ -98,6 +98,12 @@ pub struct Urgency {
 impl Urgency {
     /// The deadline of a name that has none.
     pub const NEVER: Timestamp = Timestamp::from_unix_nanos(i64::MAX);
+
+    /// The deadline, if there is one.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        (self.deadline != Self::NEVER).then_some(self.deadline)
+    }
 }
 
 /// What is known of a certificate held.
@@ -291,10 +297,16 @@ impl Inventory {
         Some(self.domains_by_place[found])
     }
 
+    /// Where a registered domain's text stands.
+    #[must_use]
+    pub fn domain_name(&self, domain: u32) -> TextRef {
+        self.domains[domain as usize]
+    }
+
     /// A registered domain's text, as bytes.
     #[must_use]
     pub fn domain_bytes(&self, domain: u32) -> &[u8] {
-        self.bytes(self.domains[domain as usize])
+        self.bytes(self.domain_name(domain))
     }
 
     /// A registered domain's text.
@@ -339,19 +351,6 @@ impl Inventory {
     #[must_use]
     pub fn held_names(&self, certificate: usize) -> &[HeldName] {
         &self.held_names[self.held_starts[certificate]..self.held_starts[certificate + 1]]
-    }
-
-    /// By tenant: its place in an order that has nothing to do with the alphabet, so that nobody always waits for its end.
-    #[must_use]
-    pub fn tenant_places(&self) -> Vec<u32> {
-        let mut order: Vec<(u64, u32)> =
-            (0..).zip(&self.tenants).map(|(id, name)| (text::stable_hash(name.as_bytes()), id)).collect();
-        order.par_sort_unstable();
-        let mut places = vec![0; order.len()];
-        for (place, (_, tenant)) in (0..).zip(order) {
-            places[tenant as usize] = place;
-        }
-        places
     }
 
     /// The record of a reject as it stands in its source, without its line end.

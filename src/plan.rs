@@ -85,18 +85,34 @@ struct Draft {
     staggered: Staggered,
     /// What is taken over from an earlier plan.
     kept: Option<Kept>,
+    /// Whether the certificates are as full as they can be.
+    is_full: bool,
 }
 
 impl Draft {
     fn new(inventory: &Inventory, limits: &Limits, options: &Options) -> Result<Self, PlanError> {
-        let full = checked(group::group(inventory, &limits.policy, options), options)?;
+        let full = group::group(inventory, &limits.policy, options);
+        Self::of(full, inventory, limits, options)
+    }
+
+    /// The same where the names of a tenant may share certificates, from what is known for each domain alone.
+    fn mixed(&self, inventory: &Inventory, limits: &Limits, options: &Options) -> Result<Self, PlanError> {
+        if !self.is_full || self.kept.is_some() {
+            return Self::new(inventory, limits, options);
+        }
+        Self::of(group::mixed(&self.grouping, inventory, &limits.policy, options), inventory, limits, options)
+    }
+
+    fn of(full: Grouping, inventory: &Inventory, limits: &Limits, options: &Options) -> Result<Self, PlanError> {
+        let full = checked(full, options)?;
         let margin = options.margin.unwrap_or_else(|| default_margin(inventory, full.has_wildcard));
         let staggered = stagger::stagger(inventory, &limits.policy.renewal, options, margin, &|_| None);
-        let grouping = match options.names_per_certificate {
-            NamesPerCertificate::Auto => shrunk(full, inventory, limits, options, &staggered),
-            NamesPerCertificate::AtMost(_) => full,
+        let smaller = match options.names_per_certificate {
+            NamesPerCertificate::Auto => shrunk(&full, inventory, limits, options, &staggered),
+            NamesPerCertificate::AtMost(_) => None,
         };
-        Ok(Self { grouping, margin, staggered, kept: None })
+        let (is_full, grouping) = (smaller.is_none(), smaller.unwrap_or(full));
+        Ok(Self { grouping, margin, staggered, kept: None, is_full })
     }
 
     /// The same with what has not changed since an earlier plan. Its margin holds on: another one would move everything.
@@ -106,7 +122,7 @@ impl Draft {
         let margin = options.margin.unwrap_or(earlier.margin);
         let before = |held| kept.renewal(held).map(|(_, at)| at);
         let staggered = stagger::stagger(inventory, &limits.policy.renewal, options, margin, &before);
-        Ok(Self { grouping, margin, staggered, kept: Some(kept) })
+        Ok(Self { grouping, margin, staggered, kept: Some(kept), is_full: false })
     }
 
     fn jobs<'a>(&'a self, inventory: &'a Inventory, limits: &Limits) -> Jobs<'a> {
@@ -173,12 +189,12 @@ fn checked(grouping: Grouping, options: &Options) -> Result<Grouping, PlanError>
 }
 
 fn shrunk(
-    full: Grouping,
+    full: &Grouping,
     inventory: &Inventory,
     limits: &Limits,
     options: &Options,
     staggered: &Staggered,
-) -> Grouping {
+) -> Option<Grouping> {
     let usable = Usable::new(inventory, limits, options);
     let half = |quota: Option<Quota>, usable: Option<Quota>| {
         let burst = |quota: Option<Quota>| quota.map_or(usize::MAX, |quota| quota.burst() as usize);
@@ -204,7 +220,7 @@ struct Scheduled {
     bound_without_reserve_at: Option<Timestamp>,
     /// The most that an order comes after its deadline; `None`: there are no deadlines.
     lateness: Option<Span>,
-    /// Whether a deadline or a priority has moved the finish.
+    /// Whether a deadline or a priority has moved the finish by more than the margin.
     moved: bool,
 }
 
@@ -252,8 +268,9 @@ fn schedule_all(draft: &Draft, jobs: &Jobs<'_>, usable: &Usable<'_>) -> Schedule
             }
         }
     }
+    // What lies within the margin is the margin's: no schedule alone can tell it from an urgency's.
     let is_later = || finish(&placed) > finish(&attempt(Aim::FinishAlone(bound_at)).0);
-    let moved = jobs.urgencies().len() > 1 && finish(&placed) > bound_at && is_later();
+    let moved = jobs.urgencies().len() > 1 && finish(&placed) > bound_at.plus(draft.margin) && is_later();
     let lanes = tight.lanes.iter().map(|(lane, _)| *lane).collect();
     Scheduled { placed, lanes, bound_at, bound_without_reserve_at, lateness: late, moved }
 }

@@ -10,7 +10,8 @@ use certpace::inventory::{self, Inventory, InventoryError, Settings, Source};
 use certpace::limits::{Limits, Overrides, Policy};
 use certpace::plan::{Options, plan};
 use certpace::psl::SuffixList;
-use certpace::report::{plan_file, rejects};
+use certpace::report::plan_file::{self, Lines};
+use certpace::report::rejects;
 use certpace::time::Timestamp;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -152,7 +153,7 @@ fn plan_all(texts: &[&[u8]]) -> Result<(), TestCaseError> {
     let plan = plan(&inventory, &limits, Options::starting(*START)).unwrap();
     let head = plan_file::head(&plan, &SUFFIXES);
     prop_assert_eq!(plan_file::read_head(&head).unwrap().orders(), Some(plan.orders.len() as u64));
-    let lines = plan_file::orders(&plan, 0..plan.orders.len());
+    let lines = Lines::new(&plan).render(0..plan.orders.len());
     for (line, number) in lines.split_inclusive(|byte| *byte == b'\n').zip(2..) {
         prop_assert!(plan_file::read_order(line, number).is_ok(), "{}", String::from_utf8_lossy(line));
     }

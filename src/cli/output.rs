@@ -28,12 +28,22 @@ impl Interrupt {
     }
 }
 
+/// What it would mean if the machine lost its power just after a file was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PowerCut {
+    /// The same command makes the file again, and who reads half of one is told so: the system writes it to disk when it likes.
+    Repeatable,
+    /// The file takes over what stands nowhere else: it is on disk before it takes the place of what was there.
+    Loses,
+}
+
 /// Writes what `parts` brings to `path`, aside and renamed. What is no regular file (a pipe, `/dev/null`) is written straight.
 ///
 /// # Errors
 /// Where it can't be written, or an interrupt comes: then `path` is as it was.
 pub fn write(
     path: &Path,
+    power_cut: PowerCut,
     interrupt: &Interrupt,
     parts: impl Iterator<Item = Vec<Vec<u8>>> + Send,
 ) -> anyhow::Result<()> {
@@ -53,7 +63,9 @@ pub fn write(
     let mut aside =
         tempfile::Builder::new().prefix(".certpace-").permissions(mode()).tempfile_in(folder).with_context(fail)?;
     pour(aside.as_file_mut(), interrupt, parts).with_context(fail)?;
-    aside.as_file().sync_all().with_context(fail)?;
+    if power_cut == PowerCut::Loses {
+        aside.as_file().sync_all().with_context(fail)?;
+    }
     aside.persist(&target).map_err(|error| error.error).with_context(fail)?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use rayon::prelude::*;
 
 use super::failure::Hint as _;
-use super::output::{self, Interrupt};
+use super::output::{self, Interrupt, PowerCut};
 use super::plan_file::PlanFile;
 use super::{Context, Exit, Format, TEMPLATE, input};
 use crate::inventory::Settings;
@@ -15,7 +15,8 @@ use crate::plan::advise::advise;
 use crate::plan::{Mix, NamesPerCertificate, Options, Plan, Share, plan, replan};
 use crate::psl::SuffixList;
 use crate::report::plan::{PlanReport, text};
-use crate::report::{json, plan_file, rejects};
+use crate::report::plan_file::{self, Lines};
+use crate::report::{json, rejects};
 use crate::time::{Span, Timestamp};
 
 /// Its arguments.
@@ -157,7 +158,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let inventory = input::inventory(input::sources(&args.inventories)?, &settings, *terminal)?;
     let interrupt = Interrupt::default();
     if let Some(path) = &args.rejects {
-        output::write(path, &interrupt, std::iter::once(vec![rejects::file(&inventory)]))?;
+        output::write(path, PowerCut::Repeatable, &interrupt, std::iter::once(vec![rejects::file(&inventory)]))?;
     }
     input::tell_rejects(&inventory, args.skip_invalid, *terminal)?;
     let options = options(args, start);
@@ -168,8 +169,12 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let plan = planned.hint("certpace plan --help describes the options")?;
     let to_stdout = args.output.as_deref().is_some_and(|path| path.as_os_str() == "-");
     let target = args.output.as_deref().filter(|_| !to_stdout);
-    let write =
-        || target.map_or(Ok(()), |path| output::write(path, &Interrupt::watch(), parts(&plan, context.suffixes())));
+    // Numbers and times that an earlier plan has given stand in no inventory.
+    let power_cut = if args.from.is_some() { PowerCut::Loses } else { PowerCut::Repeatable };
+    let write = || {
+        let write = |path| output::write(path, power_cut, &Interrupt::watch(), parts(&plan, context.suffixes()));
+        target.map_or(Ok(()), write)
+    };
     let (written, advice) = rayon::join(write, || advise(&plan));
     written?;
     let late = plan.summary.lateness.is_some_and(|late| late > Span::ZERO);
@@ -216,15 +221,15 @@ fn options(args: &Args, start: Timestamp) -> Options {
 }
 
 /// Orders that are rendered in one go.
-const ORDERS_A_PIECE: usize = 8 * 1024;
+const ORDERS_A_PIECE: usize = 2 * 1024;
 
 /// The plan file, part by part; each holds pieces that are rendered side by side.
-fn parts<'a>(plan: &'a Plan<'_>, suffixes: &'a SuffixList) -> impl Iterator<Item = Vec<Vec<u8>>> + Send + 'a {
-    let count = plan.orders.len();
+fn parts<'a>(plan: &'a Plan<'a>, suffixes: &'a SuffixList) -> impl Iterator<Item = Vec<Vec<u8>>> + Send + 'a {
+    let (count, lines) = (plan.orders.len(), Lines::new(plan));
     let at_once = ORDERS_A_PIECE * rayon::current_num_threads() * 4;
     let rounds = (0..count).step_by(at_once).map(move |from| {
         let starts: Vec<usize> = (from..count.min(from + at_once)).step_by(ORDERS_A_PIECE).collect();
-        starts.into_par_iter().map(|start| plan_file::orders(plan, start..count.min(start + ORDERS_A_PIECE))).collect()
+        starts.into_par_iter().map(|start| lines.render(start..count.min(start + ORDERS_A_PIECE))).collect()
     });
     std::iter::once_with(move || vec![plan_file::head(plan, suffixes)]).chain(rounds)
 }

@@ -97,7 +97,11 @@ pub fn advise(today: &Plan<'_>) -> Advice {
         return advice;
     }
     for (change, options) in changes(today, missed) {
-        let Ok(draft) = Draft::new(today.inventory, today.limits, &options) else { continue };
+        let draft = match change {
+            Change::MixTenant => today.draft.mixed(today.inventory, today.limits, &options),
+            _ => Draft::new(today.inventory, today.limits, &options),
+        };
+        let Ok(draft) = draft else { continue };
         let jobs = draft.jobs(today.inventory, today.limits);
         let outcome = attempt(&draft, &jobs, &Usable::new(today.inventory, today.limits, &options));
         let step = Step { change, finish_at: outcome.finish_at, meets_deadlines: outcome.meets_deadlines() };

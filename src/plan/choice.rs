@@ -7,6 +7,7 @@
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
+use super::group::index;
 use super::jobs::{Job, Jobs, Lane, TightLanes};
 use crate::inventory::Urgency;
 use crate::time::Timestamp;
@@ -25,10 +26,32 @@ pub(super) enum Aim {
 /// What decides between orders that can go; the smaller one goes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Key {
-    first: i64,
-    second: i64,
+    weight: (i64, i64),
     fair_place: u32,
     pub(super) job: u32,
+}
+
+/// An order that no domain holds back; the smaller one goes first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Free {
+    class: u32,
+    /// Its place in [`Jobs::fair_order`].
+    pub(super) fair_place: u32,
+}
+
+/// What the orders weigh that no domain holds back.
+pub(super) struct Classes {
+    /// By class, the one that goes first in front.
+    weights: Vec<(i64, i64)>,
+    /// By urgency.
+    of_urgency: Vec<u32>,
+}
+
+impl Classes {
+    /// Whether a free order goes before one that a domain may hold back.
+    pub(super) fn goes_before(&self, free: Free, key: &Key) -> bool {
+        (self.weights[free.class as usize], free.fair_place) < (key.weight, key.fair_place)
+    }
 }
 
 /// The order of choice among jobs.
@@ -55,56 +78,52 @@ impl Choice<'_> {
         }
     }
 
-    fn key(&self, job: u32, due: Timestamp) -> Key {
-        let of = self.jobs.job(job);
-        let (first, second) = self.weight(self.jobs.urgency(of), due);
-        Key { first, second, fair_place: self.jobs.fair_place(job), job }
-    }
-
-    /// The key of a job that no domain holds back: nothing comes after it.
-    pub(super) fn free_key(&self, job: u32) -> Key {
-        self.key(job, self.due_of(self.jobs.urgency(self.jobs.job(job))))
-    }
-
-    /// By account: the jobs that no domain holds back, by [`Self::free_key`]. There may be millions: nothing is compared.
-    pub(super) fn free(&self, is_tight: &[bool]) -> Vec<Vec<u32>> {
-        let urgencies = self.jobs.urgencies();
-        let weights: Vec<(i64, i64)> =
-            urgencies.iter().map(|urgency| self.weight(*urgency, self.due_of(*urgency))).collect();
+    /// All that decides between the jobs that no domain holds back: nothing comes after them.
+    pub(super) fn classes(&self) -> Classes {
+        let weights = self.jobs.urgencies().iter().map(|urgency| self.weight(*urgency, self.due_of(*urgency)));
+        let weights: Vec<(i64, i64)> = weights.collect();
         let mut distinct = weights.clone();
         distinct.sort_unstable();
         distinct.dedup();
-        let class = |job: &u32| {
-            let weight = weights[self.jobs.job(*job).urgency as usize];
-            distinct.partition_point(|other| *other < weight)
-        };
-        let mut free: Vec<Vec<u32>> = vec![Vec::new(); self.jobs.account_count()];
-        for &job in self.jobs.fair_order() {
-            if !is_tight[job as usize] {
-                let account = if free.len() == 1 { 0 } else { self.jobs.job(job).account };
-                free[account as usize].push(job);
+        let class = |weight: &(i64, i64)| index(distinct.partition_point(|other| other < weight));
+        Classes { of_urgency: weights.iter().map(class).collect(), weights: distinct }
+    }
+
+    /// By account: the jobs that no domain holds back, in the order in which they go. There may be millions: places in the fair
+    /// order stand for them.
+    pub(super) fn free(&self, classes: &Classes, is_tight: &[bool]) -> Vec<Vec<Free>> {
+        let mut free: Vec<Vec<Free>> = vec![Vec::new(); self.jobs.account_count()];
+        for (place, &job) in (0..).zip(self.jobs.fair_order()) {
+            if !is_tight.get(job as usize).copied().unwrap_or_default() {
+                let of = self.jobs.job(job);
+                let class = classes.of_urgency[of.urgency as usize];
+                free[of.account as usize].push(Free { class, fair_place: place });
             }
         }
-        if distinct.len() > 1 {
-            // Stable: within a class they stay fair.
-            free.par_iter_mut().for_each(|of_account| of_account.sort_by_cached_key(class));
+        if classes.weights.len() > 1 {
+            free.par_iter_mut().for_each(|of_account| of_account.par_sort_unstable());
         }
         free
     }
 
     /// The keys of jobs that a domain may hold back, by account and domain: each such stream in the order in which it goes out.
     pub(super) fn streams(&self, lanes: &TightLanes, is_tight: &[bool]) -> Vec<(u32, Vec<Key>)> {
-        let all = self.jobs.fair_order().par_iter().copied();
-        let tight: Vec<u32> = all.filter(|job| is_tight[*job as usize]).collect();
+        let all = self.jobs.fair_order().par_iter().copied().enumerate();
+        let tight: Vec<(u32, u32)> = all
+            .filter(|(_, job)| is_tight.get(*job as usize).copied().unwrap_or_default())
+            .map(|(place, job)| (index(place), job))
+            .collect();
         let dues = self.dues(&tight, lanes);
         let mut keys: Vec<(u32, Lane, u32, Key)> = Vec::with_capacity(tight.len());
-        for job in tight {
+        for (fair_place, job) in tight {
             let mut checked = self.jobs.lanes(job).into_iter().filter(|(_, checked)| *checked);
             let lane = checked.next().map_or(Lane::NONE, |(lane, _)| lane);
             // An order of several domains waits for each of them: a stream of its own.
             let alone = if checked.next().is_some() { job + 1 } else { 0 };
-            let due = dues.get(&job).copied().unwrap_or_else(|| self.due_of(self.jobs.urgency(self.jobs.job(job))));
-            keys.push((self.jobs.job(job).account, lane, alone, self.key(job, due)));
+            let (of, urgency) = (self.jobs.job(job), self.jobs.urgency(self.jobs.job(job)));
+            let due = dues.get(&job).copied().unwrap_or_else(|| self.due_of(urgency));
+            let key = Key { weight: self.weight(urgency, due), fair_place, job };
+            keys.push((of.account, lane, alone, key));
         }
         keys.par_sort_unstable();
         let same_stream = |a: &(u32, Lane, u32, Key), b: &(u32, Lane, u32, Key)| (a.0, a.1, a.2) == (b.0, b.1, b.2);
@@ -112,15 +131,15 @@ impl Choice<'_> {
     }
 
     /// When each tight job is due: so early that those behind it in its domains can still be in time.
-    fn dues(&self, tight: &[u32], lanes: &TightLanes) -> FxHashMap<u32, Timestamp> {
+    fn dues(&self, tight: &[(u32, u32)], lanes: &TightLanes) -> FxHashMap<u32, Timestamp> {
         let mut in_lane: Vec<(usize, bool, u32, u32, u32)> = Vec::with_capacity(tight.len());
-        for &job in tight {
+        for &(fair_place, job) in tight {
             let of: &Job = self.jobs.job(job);
             let all = self.jobs.lanes(job);
             // An order of several domains goes before those of one: it would hold all its domains up.
             let single = all.iter().filter(|(_, checked)| *checked).count() < 2;
             for lane in all.into_iter().filter_map(|(lane, _)| lanes.place(lane)) {
-                in_lane.push((lane, single, of.urgency, self.jobs.fair_place(job), job));
+                in_lane.push((lane, single, of.urgency, fair_place, job));
             }
         }
         in_lane.par_sort_unstable();

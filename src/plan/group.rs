@@ -18,8 +18,30 @@ use crate::limits::Policy;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Piece {
     pub(super) domain: u32,
+    /// Its first name in [`Inventory::wanted`], where the others follow; with [`LISTED`]: a place in [`Grouping::listed`].
     start: u32,
     len: u32,
+}
+
+/// Marks names that do not follow each other in the inventory: nearly all of them do, and then a list would say nothing.
+const LISTED: u32 = 1 << 31;
+
+/// The names of a piece, as places in [`Inventory::wanted`].
+#[derive(Clone)]
+pub(super) enum Members<'a> {
+    /// A whole domain, or what follows each other in it: sorted by text.
+    Run(Range<u32>),
+    List(&'a [u32]),
+}
+
+impl Members<'_> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        let (run, list) = match self {
+            Self::Run(run) => (run.clone(), &[][..]),
+            Self::List(list) => (0..0, *list),
+        };
+        run.chain(list.iter().copied())
+    }
 }
 
 /// The names of one order.
@@ -38,8 +60,8 @@ pub(super) struct Certificate {
 pub(super) struct Grouping {
     pub(super) certificates: Vec<Certificate>,
     pieces: Vec<Piece>,
-    /// Places in [`Inventory::wanted`], piece by piece.
-    members: Vec<u32>,
+    /// Places in [`Inventory::wanted`], for the pieces that need a list.
+    listed: Vec<u32>,
     pub(super) covered: u64,
     pub(super) folded: u64,
     /// Whether any of them needs dns-01.
@@ -53,17 +75,34 @@ impl Grouping {
         &self.pieces[self.certificates[certificate].first_piece as usize..end]
     }
 
+    pub(super) fn first_piece(&self, certificate: Certificate) -> Piece {
+        self.pieces[certificate.first_piece as usize]
+    }
+
     /// The names of a piece, as places in [`Inventory::wanted`].
-    pub(super) fn members(&self, piece: Piece) -> &[u32] {
-        &self.members[piece.start as usize..(piece.start + piece.len) as usize]
+    pub(super) fn members(&self, piece: Piece) -> Members<'_> {
+        let start = piece.start & !LISTED;
+        if piece.start == start {
+            Members::Run(start..start + piece.len)
+        } else {
+            Members::List(&self.listed[start as usize..(start + piece.len) as usize])
+        }
     }
 
     pub(super) fn push(&mut self, group: u32, urgency: u32, pieces: &[(u32, &[u32])]) {
         let names = index(pieces.iter().map(|(_, members)| members.len()).sum());
         self.certificates.push(Certificate { group, urgency, names, first_piece: index(self.pieces.len()) });
         for (domain, members) in pieces {
-            self.pieces.push(Piece { domain: *domain, start: index(self.members.len()), len: index(members.len()) });
-            self.members.extend_from_slice(members);
+            let follow = members.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+            let start = match members.first() {
+                Some(first) if follow => *first,
+                _ => {
+                    let start = index(self.listed.len());
+                    self.listed.extend_from_slice(members);
+                    start | LISTED
+                }
+            };
+            self.pieces.push(Piece { domain: *domain, start, len: index(members.len()) });
         }
     }
 
@@ -71,16 +110,25 @@ impl Grouping {
     fn push_run(&mut self, group: u32, urgency: u32, domain: u32, wanted: Range<usize>) {
         let len = index(wanted.len());
         self.certificates.push(Certificate { group, urgency, names: len, first_piece: index(self.pieces.len()) });
-        self.pieces.push(Piece { domain, start: index(self.members.len()), len });
-        self.members.extend(wanted.map(index));
+        self.pieces.push(Piece { domain, start: index(wanted.start), len });
     }
 
-    /// A name of each of these certificates, as places in [`Inventory::wanted`]; looked up step by step.
-    pub(super) fn first_members(&self, certificates: impl Iterator<Item = u32>) -> Vec<u32> {
-        let pieces: Vec<u32> =
-            certificates.map(|certificate| self.certificates[certificate as usize].first_piece).collect();
-        let starts: Vec<u32> = pieces.into_iter().map(|piece| self.pieces[piece as usize].start).collect();
-        starts.into_iter().map(|start| self.members[start as usize]).collect()
+    /// A certificate of pieces of `other`.
+    pub(super) fn push_pieces(&mut self, group: u32, urgency: u32, other: &Self, pieces: impl Iterator<Item = Piece>) {
+        let (first_piece, mut names) = (index(self.pieces.len()), 0);
+        for piece in pieces {
+            names += piece.len;
+            let start = match other.members(piece) {
+                Members::Run(run) => run.start,
+                Members::List(list) => {
+                    let start = index(self.listed.len());
+                    self.listed.extend_from_slice(list);
+                    start | LISTED
+                }
+            };
+            self.pieces.push(Piece { start, ..piece });
+        }
+        self.certificates.push(Certificate { group, urgency, names, first_piece });
     }
 
     /// All parts of all certificates.
@@ -95,11 +143,12 @@ impl Grouping {
     }
 
     pub(super) fn append(&mut self, other: &Self) {
-        let (first_piece, start) = (index(self.pieces.len()), index(self.members.len()));
+        let (first_piece, listed) = (index(self.pieces.len()), index(self.listed.len()));
         let moved = other.certificates.iter();
         self.certificates.extend(moved.map(|of| Certificate { first_piece: of.first_piece + first_piece, ..*of }));
-        self.pieces.extend(other.pieces.iter().map(|piece| Piece { start: piece.start + start, ..*piece }));
-        self.members.extend_from_slice(&other.members);
+        let moved = |piece: &Piece| if piece.start < LISTED { 0 } else { listed };
+        self.pieces.extend(other.pieces.iter().map(|piece| Piece { start: piece.start + moved(piece), ..*piece }));
+        self.listed.extend_from_slice(&other.listed);
         self.covered += other.covered;
         self.folded += other.folded;
         self.has_wildcard |= other.has_wildcard;
@@ -107,7 +156,8 @@ impl Grouping {
 }
 
 pub(super) fn index(index: usize) -> u32 {
-    u32::try_from(index).unwrap_or_else(|_too_many| unreachable!("4 billion names outlast memory"))
+    let small = u32::try_from(index).ok().filter(|index| *index < LISTED);
+    small.unwrap_or_else(|| unreachable!("2 billion names outlast memory"))
 }
 
 /// Groups all hostnames wanted into full certificates.
@@ -119,7 +169,7 @@ pub(super) fn group(inventory: &Inventory, policy: &Policy, options: &Options) -
 pub(super) fn folded(inventory: &Inventory, policy: &Policy, options: &Options) -> Vec<bool> {
     let mut folded = vec![false; inventory.wanted().len()];
     if options.fold_wildcards {
-        let grouper = Grouper { inventory, policy, options, held_wildcards: held_wildcards(inventory), taken: &[] };
+        let grouper = Grouper::new(inventory, policy, options, &[]);
         for domain in 0..inventory.domain_count() {
             let range = inventory.wanted_of(domain);
             folded[range].copy_from_slice(&grouper.covered(index(domain), &grouper.items(index(domain))));
@@ -130,7 +180,7 @@ pub(super) fn folded(inventory: &Inventory, policy: &Policy, options: &Options) 
 
 /// Groups the hostnames wanted that are not `taken` into full certificates.
 pub(super) fn group_rest(inventory: &Inventory, policy: &Policy, options: &Options, taken: &[bool]) -> Grouping {
-    let grouper = Grouper { inventory, policy, options, held_wildcards: held_wildcards(inventory), taken };
+    let grouper = Grouper::new(inventory, policy, options, taken);
     let domains = inventory.domain_count();
     let parts: Vec<Grouping> = (0..domains.div_ceil(4096))
         .into_par_iter()
@@ -145,11 +195,11 @@ pub(super) fn group_rest(inventory: &Inventory, policy: &Policy, options: &Optio
     let mut grouping = Grouping::default();
     grouping.certificates.reserve(parts.iter().map(|part| part.certificates.len()).sum());
     grouping.pieces.reserve(parts.iter().map(|part| part.pieces.len()).sum());
-    grouping.members.reserve(parts.iter().map(|part| part.members.len()).sum());
+    grouping.listed.reserve(parts.iter().map(|part| part.listed.len()).sum());
     parts.iter().for_each(|part| grouping.append(part));
     match options.mix {
         Mix::None => grouping,
-        Mix::Tenant => grouper.mixed(&grouping),
+        Mix::Tenant => mixed(&grouping, inventory, policy, options),
     }
 }
 
@@ -176,21 +226,33 @@ fn held_wildcards(inventory: &Inventory) -> FxHashMap<u32, Vec<(Owner, &[u8])>> 
 
 struct Grouper<'a> {
     inventory: &'a Inventory,
-    policy: &'a Policy,
     options: &'a Options,
+    /// By group: how many names a certificate may hold.
+    capacities: Vec<usize>,
     held_wildcards: FxHashMap<u32, Vec<(Owner, &'a [u8])>>,
     /// By name wanted: whether it has its certificate already. Empty where none has.
     taken: &'a [bool],
 }
 
+/// How many names a certificate of each group may hold.
+fn capacities(inventory: &Inventory, policy: &Policy, options: &Options) -> Vec<usize> {
+    let capacity = |profile| options.names_per_certificate.capacity(profile);
+    let of_profile: Vec<usize> = policy.profiles.iter().map(capacity).collect();
+    inventory.groups.iter().map(|group| of_profile[group.profile as usize]).collect()
+}
+
 impl<'a> Grouper<'a> {
+    fn new(inventory: &'a Inventory, policy: &Policy, options: &'a Options, taken: &'a [bool]) -> Self {
+        let capacities = capacities(inventory, policy, options);
+        Self { inventory, options, capacities, held_wildcards: held_wildcards(inventory), taken }
+    }
+
     fn is_taken(&self, wanted: u32) -> bool {
         self.taken.get(wanted as usize).copied().unwrap_or_default()
     }
 
     fn capacity(&self, group: u32) -> usize {
-        let profile = &self.policy.profiles[self.inventory.groups[group as usize].profile as usize];
-        self.options.names_per_certificate.capacity(profile)
+        self.capacities[group as usize]
     }
 
     /// One domain's certificates.
@@ -286,46 +348,42 @@ impl<'a> Grouper<'a> {
             grouping.push(group, most_urgent(self.inventory, &members), &[(domain, &members)]);
         }
     }
+}
 
-    /// Puts what is left over from different domains of a tenant together, the largest first, each where it fits best.
-    fn mixed(&self, apart: &Grouping) -> Grouping {
-        let mut left_over: Vec<(u32, std::cmp::Reverse<u32>, u32, u32)> = Vec::new();
-        let mut mixed = apart.emptied();
-        let key = |certificate: usize| (apart.pieces(certificate)[0].domain, apart.certificates[certificate].group);
-        let all: Vec<usize> = (0..apart.certificates.len()).collect();
-        for unit in all.chunk_by(|a, b| key(*a) == key(*b)) {
-            // One a domain and group: two of them may hold a wildcard and what it covers.
-            let smallest = unit.iter().copied().min_by_key(|certificate| apart.certificates[*certificate].names);
-            for &certificate in unit {
-                let Certificate { group, urgency, names, .. } = apart.certificates[certificate];
-                let has_tenant = self.inventory.has_tenant(group);
-                if has_tenant && Some(certificate) == smallest && (names as usize) < self.capacity(group) {
-                    let place = self.inventory.domain_place(apart.pieces(certificate)[0].domain);
-                    left_over.push((group, std::cmp::Reverse(names), place, index(certificate)));
-                } else {
-                    let piece = apart.pieces(certificate)[0];
-                    mixed.push(group, urgency, &[(piece.domain, apart.members(piece))]);
-                }
+/// Puts what is left over from different domains of a tenant together, the largest first, each where it fits best.
+pub(super) fn mixed(apart: &Grouping, inventory: &Inventory, policy: &Policy, options: &Options) -> Grouping {
+    let capacities = capacities(inventory, policy, options);
+    let mut left_over: Vec<(u32, std::cmp::Reverse<u32>, u32, u32)> = Vec::new();
+    let mut mixed = apart.emptied();
+    let key = |certificate: usize| (apart.pieces(certificate)[0].domain, apart.certificates[certificate].group);
+    let all: Vec<usize> = (0..apart.certificates.len()).collect();
+    for unit in all.chunk_by(|a, b| key(*a) == key(*b)) {
+        // One a domain and group: two of them may hold a wildcard and what it covers.
+        let smallest = unit.iter().copied().min_by_key(|certificate| apart.certificates[*certificate].names);
+        for &certificate in unit {
+            let Certificate { group, urgency, names, .. } = apart.certificates[certificate];
+            let has_tenant = inventory.has_tenant(group);
+            if has_tenant && Some(certificate) == smallest && (names as usize) < capacities[group as usize] {
+                let place = inventory.domain_place(apart.pieces(certificate)[0].domain);
+                left_over.push((group, std::cmp::Reverse(names), place, index(certificate)));
+            } else {
+                mixed.push_pieces(group, urgency, apart, apart.pieces(certificate).iter().copied());
             }
         }
-        left_over.par_sort_unstable();
-        for of_group in left_over.chunk_by(|a, b| a.0 == b.0) {
-            let group = of_group[0].0;
-            for bin in best_fit(
-                of_group.iter().map(|(_, names, _, certificate)| (names.0 as usize, *certificate)),
-                self.capacity(group),
-            ) {
-                let pieces: Vec<(u32, &[u32])> = bin
-                    .iter()
-                    .map(|certificate| apart.pieces(*certificate as usize)[0])
-                    .map(|piece| (piece.domain, apart.members(piece)))
-                    .collect();
-                let urgency = bin.iter().map(|certificate| apart.certificates[*certificate as usize].urgency).min();
-                mixed.push(group, urgency.unwrap_or_default(), &pieces);
-            }
-        }
-        mixed
     }
+    left_over.par_sort_unstable();
+    for of_group in left_over.chunk_by(|a, b| a.0 == b.0) {
+        let group = of_group[0].0;
+        for bin in best_fit(
+            of_group.iter().map(|(_, names, _, certificate)| (names.0 as usize, *certificate)),
+            capacities[group as usize],
+        ) {
+            let urgency = bin.iter().map(|certificate| apart.certificates[*certificate as usize].urgency).min();
+            let pieces = bin.iter().map(|certificate| apart.pieces(*certificate as usize)[0]);
+            mixed.push_pieces(group, urgency.unwrap_or_default(), apart, pieces);
+        }
+    }
+    mixed
 }
 
 /// The urgency of the most urgent name of a certificate.

@@ -38,7 +38,6 @@ impl Lane {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Job {
     pub(super) account: u32,
-    pub(super) tenant: u32,
     /// A place in [`Inventory::urgencies`].
     pub(super) urgency: u32,
 }
@@ -55,8 +54,6 @@ pub(super) struct Jobs<'a> {
     own_buckets: Vec<bool>,
     /// All jobs, such that each tenant's first one comes before anyone's second.
     fair_order: Vec<u32>,
-    /// Each job's place in it.
-    fair_places: Vec<u32>,
     /// By domain: how many certificates its bucket over all accounts counts.
     usage: Vec<u32>,
     /// The same for accounts' own buckets; sorted.
@@ -82,10 +79,7 @@ impl TightLanes {
 
 impl<'a> Jobs<'a> {
     pub(super) fn new(inventory: &'a Inventory, grouping: &'a Grouping, unexempt: Vec<u32>, limits: &Limits) -> Self {
-        let job = |group: u32, urgency: u32| {
-            let group = &inventory.groups[group as usize];
-            Job { account: group.account, tenant: group.tenant, urgency }
-        };
+        let job = |group: u32, urgency: u32| Job { account: inventory.groups[group as usize].account, urgency };
         let mut jobs: Vec<Job> = grouping.certificates.par_iter().map(|of| job(of.group, of.urgency)).collect();
         jobs.extend(unexempt.iter().map(|held| {
             let terms = &inventory.held[*held as usize];
@@ -93,61 +87,49 @@ impl<'a> Jobs<'a> {
         }));
         let own_buckets = inventory.accounts.iter().map(|account| limits.own_domain_buckets(account)).collect();
         let (usage, own_usage) = (vec![0; inventory.domain_count()], Vec::new());
-        let (fair_order, fair_places) = (Vec::new(), Vec::new());
         let mut jobs =
-            Self { inventory, grouping, unexempt, jobs, own_buckets, fair_order, fair_places, usage, own_usage };
+            Self { inventory, grouping, unexempt, jobs, own_buckets, fair_order: Vec::new(), usage, own_usage };
         jobs.count_usage();
-        jobs.be_fair();
+        jobs.fair_order = jobs.in_fair_order();
         jobs
     }
 
-    /// Orders the jobs: in each account each tenant's first one, then each one's second, and so on; tenants and domains in an order that has nothing to
-    /// do with the alphabet.
-    fn be_fair(&mut self) {
-        let tenants = self.inventory.tenant_places();
-        let key = |(job, of): (u32, &Job)| {
+    /// The jobs in this order: in each account each tenant's first one, then each one's second, and so on; else, and within a tenant,
+    /// in an order of domains that has nothing to do with the alphabet. A domain's certificates keep the order of their contents.
+    fn in_fair_order(&self) -> Vec<u32> {
+        let groups = &self.inventory.groups;
+        // The groups are sorted by account and tenant.
+        let mut owners = Vec::with_capacity(groups.len());
+        let mut owner = 0_usize;
+        for (place, group) in groups.iter().enumerate() {
+            let before = place.checked_sub(1).map(|before| &groups[before]);
+            owner += usize::from(before.is_some_and(|of| (of.account, of.tenant) != (group.account, group.tenant)));
+            owners.push(owner);
+        }
+        let place = |job: u32| {
             let mut place = u32::MAX;
             self.domains(job, |domain| place = place.min(self.inventory.domain_place(domain)));
-            (of.account, u64::from(tenants[of.tenant as usize]) << 32 | u64::from(place), job)
+            place
         };
-        let mut by_tenant: Vec<(u32, u64, u32)> = (0..).zip(&self.jobs).map(key).collect();
-        by_tenant.par_sort_unstable();
-        for same in by_tenant.chunk_by_mut(|a, b| (a.0, a.1) == (b.0, b.1)) {
-            if same.len() > 1 {
-                same.sort_by_cached_key(|(.., job)| self.first_name(*job));
-            }
-        }
-        let mut ranks: Vec<u32> = Vec::with_capacity(by_tenant.len());
-        for of_tenant in by_tenant.chunk_by(|a, b| (a.0, a.1 >> 32) == (b.0, b.1 >> 32)) {
-            ranks.extend((0..).take(of_tenant.len()));
-        }
-        // A counting sort: stable, so that tenants keep their order within a rank.
-        let mut starts = vec![0_u32; ranks.iter().max().map_or(0, |most| *most as usize + 2)];
-        ranks.iter().for_each(|rank| starts[*rank as usize + 1] += 1);
-        (1..starts.len()).for_each(|rank| starts[rank] += starts[rank - 1]);
-        let (mut order, mut places) = (vec![0; by_tenant.len()], vec![0; by_tenant.len()]);
-        for ((.., job), rank) in by_tenant.into_iter().zip(ranks) {
-            let place = &mut starts[rank as usize];
-            order[*place as usize] = job;
-            places[job as usize] = *place;
-            *place += 1;
-        }
-        (self.fair_order, self.fair_places) = (order, places);
+        let all: Vec<u32> = (0..).take(self.len()).collect();
+        let places: Vec<u32> = all.par_iter().map(|job| place(*job)).collect();
+        let by_domain = counting_sort(&all, &places, self.inventory.domain_count());
+        let mut counts = vec![0_u32; owner + 1];
+        let rank = |job: &u32| {
+            let count = &mut counts[owners[self.group(*job) as usize]];
+            *count += 1;
+            *count - 1
+        };
+        let ranks: Vec<u32> = by_domain.iter().map(rank).collect();
+        let most = counts.iter().max().map_or(0, |most| *most as usize);
+        counting_sort(&by_domain, &ranks, most)
     }
 
-    /// The first of a job's names: no two jobs have the same one.
-    fn first_name(&self, job: u32) -> &'a [u8] {
-        let name = match self.held(job) {
-            None => {
-                let pieces = self.grouping.pieces(job as usize).iter();
-                let members = pieces.flat_map(|piece| self.grouping.members(*piece));
-                members.map(|member| self.inventory.bytes(self.inventory.wanted()[*member as usize].name)).min()
-            }
-            Some(held) => {
-                self.inventory.held_names(held as usize).iter().map(|held| self.inventory.bytes(held.name)).min()
-            }
-        };
-        name.unwrap_or_default()
+    fn group(&self, job: u32) -> u32 {
+        match self.held(job) {
+            None => self.grouping.certificates[job as usize].group,
+            Some(held) => self.inventory.held[held as usize].group,
+        }
     }
 
     fn count_usage(&mut self) {
@@ -202,11 +184,6 @@ impl<'a> Jobs<'a> {
         order
     }
 
-    /// A job's place in that order.
-    pub(super) fn fair_place(&self, job: u32) -> u32 {
-        self.fair_places[job as usize]
-    }
-
     /// The certificate held that a job renews; `None`: it orders a new one, whose place is the job's.
     pub(super) fn held(&self, job: u32) -> Option<u32> {
         (job as usize).checked_sub(self.grouping.certificates.len()).map(|place| self.unexempt[place])
@@ -238,12 +215,10 @@ impl<'a> Jobs<'a> {
         }
     }
 
-    /// By job: whether a tight bucket may hold it back.
+    /// By job: whether a tight bucket may hold it back. Empty where none can be.
     pub(super) fn tight_jobs(&self, tight: &TightLanes) -> Vec<bool> {
-        (0..u32::try_from(self.len()).unwrap_or(u32::MAX))
-            .into_par_iter()
-            .map(|job| self.is_tight(job, tight))
-            .collect()
+        let count = if tight.lanes.is_empty() { 0 } else { u32::try_from(self.len()).unwrap_or(u32::MAX) };
+        (0..count).into_par_iter().map(|job| self.is_tight(job, tight)).collect()
     }
 
     /// Whether a tight bucket may hold the job back.
@@ -268,4 +243,18 @@ impl<'a> Jobs<'a> {
         let places = lanes.iter().enumerate().map(|(place, (lane, _))| (*lane, place)).collect();
         TightLanes { lanes, places, domains }
     }
+}
+
+/// `items` by their keys, which are below `end`; those of one key keep their order.
+fn counting_sort(items: &[u32], keys: &[u32], end: usize) -> Vec<u32> {
+    let mut starts = vec![0_u32; end + 1];
+    keys.iter().for_each(|key| starts[*key as usize + 1] += 1);
+    (1..starts.len()).for_each(|key| starts[key] += starts[key - 1]);
+    let mut sorted = vec![0; items.len()];
+    for (item, key) in items.iter().zip(keys) {
+        let place = &mut starts[*key as usize];
+        sorted[*place as usize] = *item;
+        *place += 1;
+    }
+    sorted
 }

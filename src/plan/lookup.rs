@@ -1,7 +1,8 @@
 //! A plan's orders, looked at: names, group, deadline, reason.
 
+use super::group::{Certificate, Members, Piece};
 use super::{Order, Plan, Subject, bucket_of};
-use crate::inventory::{TextRef, Urgency};
+use crate::inventory::TextRef;
 use crate::limits::LimitName;
 use crate::time::{Span, Timestamp};
 
@@ -15,16 +16,22 @@ impl Plan<'_> {
     /// Makes the next look at these orders' names quick. Orders that follow each other come from anywhere in the inventory; where many
     /// are asked for step by step, the memory answers for all of them at once.
     pub fn warm(&self, orders: &[Order]) {
+        let (inventory, grouping) = (self.inventory, &self.draft.grouping);
         let certificates = orders.iter().filter_map(|order| match order.subject {
-            Subject::New(certificate) => Some(certificate),
+            Subject::New(certificate) => Some(grouping.certificates[certificate as usize]),
             Subject::Renewal(_) => None,
         });
-        let wanted = self.draft.grouping.first_members(certificates);
-        let names: Vec<TextRef> =
-            wanted.into_iter().map(|wanted| self.inventory.wanted()[wanted as usize].name).collect();
-        let touched = names
-            .into_iter()
-            .fold(0, |sum: u8, name| sum ^ self.inventory.bytes(name).first().copied().unwrap_or_default());
+        let certificates: Vec<Certificate> = certificates.collect();
+        let pieces: Vec<Piece> =
+            certificates.into_iter().map(|certificate| grouping.first_piece(certificate)).collect();
+        let names = pieces.into_iter().map(|piece| {
+            let first = grouping.members(piece).iter().next().map(|member| inventory.wanted()[member as usize].name);
+            (first, inventory.domain_name(piece.domain))
+        });
+        let names: Vec<(Option<TextRef>, TextRef)> = names.collect();
+        let first_byte = |name: TextRef| inventory.bytes(name).first().copied().unwrap_or_default();
+        let touched =
+            names.into_iter().fold(0, |sum, (name, domain)| sum ^ name.map_or(0, first_byte) ^ first_byte(domain));
         std::hint::black_box(touched);
     }
 
@@ -33,12 +40,16 @@ impl Plan<'_> {
         let inventory = self.inventory;
         names.clear();
         domains.clear();
+        let mut sorted = false;
         match order.subject {
             Subject::New(certificate) => {
-                for piece in self.draft.grouping.pieces(certificate as usize) {
+                let pieces = self.draft.grouping.pieces(certificate as usize);
+                for piece in pieces {
                     domains.push(inventory.domain_bytes(piece.domain));
-                    let members = self.draft.grouping.members(*piece).iter();
-                    names.extend(members.map(|member| inventory.bytes(inventory.wanted()[*member as usize].name)));
+                    let name = |member: u32| inventory.bytes(inventory.wanted()[member as usize].name);
+                    let members = self.draft.grouping.members(*piece);
+                    sorted = pieces.len() == 1 && matches!(members, Members::Run(_));
+                    names.extend(members.iter().map(name));
                 }
             }
             Subject::Renewal(held) => {
@@ -49,8 +60,10 @@ impl Plan<'_> {
                 domains.dedup();
             }
         }
-        names.sort_unstable();
-        domains.sort_unstable();
+        if !sorted {
+            names.sort_unstable();
+            domains.sort_unstable();
+        }
     }
 
     /// The group of an order: a place in [`Inventory::groups`].
@@ -62,15 +75,25 @@ impl Plan<'_> {
         }
     }
 
+    /// How soon an order's most urgent name is wanted: a place in [`Inventory::urgencies`].
+    #[must_use]
+    pub fn urgency_of(&self, order: &Order) -> u32 {
+        match order.subject {
+            Subject::New(certificate) => self.draft.grouping.certificates[certificate as usize].urgency,
+            Subject::Renewal(held) => self.inventory.held[held as usize].urgency,
+        }
+    }
+
     /// The deadline of an order's most urgent name.
     #[must_use]
     pub fn deadline_of(&self, order: &Order) -> Option<Timestamp> {
-        let urgency = match order.subject {
-            Subject::New(certificate) => self.draft.grouping.certificates[certificate as usize].urgency,
-            Subject::Renewal(held) => self.inventory.held[held as usize].urgency,
-        };
-        let deadline = self.inventory.urgencies[urgency as usize].deadline;
-        (deadline != Urgency::NEVER).then_some(deadline)
+        self.inventory.urgencies[self.urgency_of(order) as usize].deadline()
+    }
+
+    /// The account whose bucket an order waited for, if it was an account's: a place in [`Inventory::accounts`].
+    #[must_use]
+    pub fn bound_by_account(&self, order: &Order) -> Option<usize> {
+        order.bound.bucket(self.inventory.accounts.len())?.ok()
     }
 
     /// Which bucket an order waited for: limit and key.

@@ -6,7 +6,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::choice::{Aim, Choice, Key};
+use rayon::prelude::*;
+
+use super::choice::{Aim, Choice, Classes, Free, Key};
 use super::gate::Gate;
 use super::jobs::{Jobs, TightLanes};
 use crate::gcra::Quota;
@@ -59,50 +61,113 @@ struct Account {
     number: usize,
     gate: Option<Gate>,
     /// Orders that no domain holds back; the last one goes next.
-    free: Vec<u32>,
+    free: Vec<Free>,
     /// The first orders of streams whose domains let them go.
     ready: BinaryHeap<Reverse<(Key, usize)>>,
     /// Streams whose domains let their first order go later.
     waiting: BinaryHeap<Reverse<(Timestamp, usize)>>,
 }
 
-/// Schedules all jobs; they come back in the order of their times.
+/// Accounts that share tight lanes, directly or through others: what one of them sends can hold the others back.
+#[derive(Default)]
+struct Circle {
+    accounts: Vec<Account>,
+    /// The places of its lanes.
+    lanes: Vec<usize>,
+    /// By account and domain, orders that one of these may hold back; the last one goes next.
+    streams: Vec<Vec<Key>>,
+}
+
+/// Schedules all jobs; they come back in the order of their times. Accounts that have nothing to do with each other are scheduled
+/// side by side.
 pub(super) fn schedule(jobs: &Jobs<'_>, tight: &TightLanes, terms: &Terms<'_>, aim: Aim) -> Vec<Placed> {
     let choice = Choice { jobs, aim };
-    let is_tight = jobs.tight_jobs(tight);
-    let account = |(number, mut free): (usize, Vec<u32>)| {
-        free.reverse();
-        let gate = (terms.account)(number).map(|quota| Gate::new(quota, terms.margin));
-        Account { number, gate, free, ready: BinaryHeap::new(), waiting: BinaryHeap::new() }
+    let classes = choice.classes();
+    let (circles, local) = circles(&choice, &classes, tight, terms);
+    let Terms { start, margin, .. } = *terms;
+    let schedule = |circle: Circle| {
+        let lanes = circle.lanes.iter().map(|place| Gate::new(tight.lanes[*place].1, margin)).collect();
+        let scheduler = Scheduler {
+            jobs,
+            classes: &classes,
+            start,
+            tight,
+            local: &local,
+            lanes,
+            streams: circle.streams,
+            placed: Vec::new(),
+        };
+        scheduler.run(circle.accounts)
     };
-    let mut accounts: Vec<Account> = choice.free(&is_tight).into_iter().enumerate().map(account).collect();
-    let mut streams = Vec::new();
-    for (account, mut keys) in choice.streams(tight, &is_tight) {
-        accounts[account as usize].waiting.push(Reverse((terms.start, streams.len())));
-        keys.reverse();
-        streams.push(keys);
-    }
-    let lanes = tight.lanes.iter().map(|(_, quota)| Gate::new(*quota, terms.margin)).collect();
-    let mut scheduler = Scheduler { choice, start: terms.start, tight, lanes, streams };
-    let mut placed = Vec::with_capacity(jobs.len());
-    let times =
-        accounts.iter().enumerate().filter_map(|(account, of)| Some(Reverse((of.next_time(terms.start)?, account))));
-    let mut next: BinaryHeap<Reverse<(Timestamp, usize)>> = times.collect();
-    while let Some(Reverse((mut at, account))) = next.pop() {
-        let of = &mut accounts[account];
-        // The account goes on while it is its turn.
-        loop {
-            placed.extend(scheduler.step(of, at));
-            // Nothing goes before what has gone, since what has gone may have taken its token.
-            let Some(time) = of.next_time(terms.start) else { break };
-            at = time.max(at);
-            if next.peek().is_some_and(|Reverse(other)| *other < (at, account)) {
-                next.push(Reverse((at, account)));
-                break;
-            }
+    let scheduled: Vec<Vec<Placed>> = circles.into_par_iter().map(schedule).collect();
+    let mut all: Vec<Placed> = Vec::with_capacity(jobs.len());
+    scheduled.iter().for_each(|circle| all.extend_from_slice(circle));
+    drop(scheduled);
+    // Stable, and each circle is in order.
+    all.par_sort_by_key(|placed| placed.at);
+    all
+}
+
+/// The circles, by their first accounts; and each lane's place in its circle.
+fn circles(choice: &Choice<'_>, classes: &Classes, tight: &TightLanes, terms: &Terms<'_>) -> (Vec<Circle>, Vec<usize>) {
+    let is_tight = choice.jobs.tight_jobs(tight);
+    let streams = choice.streams(tight, &is_tight);
+    // Each account points to one before it of its circle, the first one to itself.
+    let mut before: Vec<usize> = (0..choice.jobs.account_count()).collect();
+    let first = |before: &mut [usize], mut account: usize| {
+        while before[account] != account {
+            before[account] = before[before[account]];
+            account = before[account];
+        }
+        account
+    };
+    let mut owners: Vec<Option<usize>> = vec![None; tight.lanes.len()];
+    for (account, keys) in &streams {
+        let account = *account as usize;
+        for place in keys.iter().flat_map(|key| choice.jobs.lanes(key.job)).filter_map(|(lane, _)| tight.place(lane)) {
+            let owner = *owners[place].get_or_insert(account);
+            let (one, other) = (first(&mut before, account), first(&mut before, owner));
+            before[one.max(other)] = one.min(other);
         }
     }
-    placed
+    let mut circles: Vec<Circle> = Vec::new();
+    // By account: its circle, and its place there.
+    let mut places: Vec<(usize, usize)> = Vec::with_capacity(before.len());
+    for (number, mut free) in choice.free(classes, &is_tight).into_iter().enumerate() {
+        free.reverse();
+        let gate = (terms.account)(number).map(|quota| Gate::new(quota, terms.margin));
+        let circle = match first(&mut before, number) {
+            own if own == number => {
+                circles.push(Circle::default());
+                circles.len() - 1
+            }
+            other => places[other].0,
+        };
+        places.push((circle, circles[circle].accounts.len()));
+        circles[circle].accounts.push(Account {
+            number,
+            gate,
+            free,
+            ready: BinaryHeap::new(),
+            waiting: BinaryHeap::new(),
+        });
+    }
+    let mut local = vec![0; owners.len()];
+    for (place, owner) in owners.into_iter().enumerate() {
+        if let Some(account) = owner {
+            let of = &mut circles[places[account].0];
+            local[place] = of.lanes.len();
+            of.lanes.push(place);
+        }
+    }
+    for (account, mut keys) in streams {
+        keys.reverse();
+        let (circle, account) = places[account as usize];
+        let Circle { accounts, streams, .. } = &mut circles[circle];
+        accounts[account].waiting.push(Reverse((terms.start, streams.len())));
+        streams.push(keys);
+    }
+    (circles, local)
 }
 
 impl Account {
@@ -120,22 +185,52 @@ impl Account {
     }
 }
 
+/// The schedule of one circle.
 struct Scheduler<'a> {
-    choice: Choice<'a>,
+    jobs: &'a Jobs<'a>,
+    classes: &'a Classes,
     start: Timestamp,
     tight: &'a TightLanes,
-    /// Buckets that may hold orders back, by their places.
+    /// By lane: its place in `lanes`.
+    local: &'a [usize],
+    /// The circle's buckets that may hold orders back.
     lanes: Vec<Gate>,
     /// By account and domain, orders that one of these may hold back; the last one goes next.
     streams: Vec<Vec<Key>>,
+    placed: Vec<Placed>,
 }
 
 impl Scheduler<'_> {
+    /// Sends everything.
+    fn run(mut self, mut accounts: Vec<Account>) -> Vec<Placed> {
+        let start = self.start;
+        let free: usize = accounts.iter().map(|of| of.free.len()).sum();
+        self.placed.reserve_exact(free + self.streams.iter().map(Vec::len).sum::<usize>());
+        let times = accounts.iter().enumerate();
+        let times = times.filter_map(|(account, of)| Some(Reverse((of.next_time(start)?, account))));
+        let mut next: BinaryHeap<Reverse<(Timestamp, usize)>> = times.collect();
+        while let Some(Reverse((mut at, account))) = next.pop() {
+            let of = &mut accounts[account];
+            // The account goes on while it is its turn.
+            loop {
+                self.step(of, at);
+                // Nothing goes before what has gone, since what has gone may have taken its token.
+                let Some(time) = of.next_time(start) else { break };
+                at = time.max(at);
+                if next.peek().is_some_and(|Reverse(other)| *other < (at, account)) {
+                    next.push(Reverse((at, account)));
+                    break;
+                }
+            }
+        }
+        self.placed
+    }
+
     /// When a job's domains let it go, and which of them is the last to.
     fn release(&self, job: u32) -> (Timestamp, Option<usize>) {
-        let held_back = self.choice.jobs.lanes(job).into_iter().filter_map(|(lane, checked)| {
+        let held_back = self.jobs.lanes(job).into_iter().filter_map(|(lane, checked)| {
             let place = self.tight.place(lane)?;
-            let gate = &self.lanes[place];
+            let gate = &self.lanes[self.local[place]];
             let release = if checked { gate.next(self.start) } else { gate.next_unasked(self.start) };
             (release > self.start).then_some((release, Some(place)))
         });
@@ -161,7 +256,7 @@ impl Scheduler<'_> {
     /// The best order that `of` can send at `at`, and its stream.
     fn choose(&self, of: &mut Account, at: Timestamp) -> Option<(u32, Option<usize>)> {
         while let Some(Reverse((key, stream))) = of.ready.peek().copied() {
-            if of.free.last().is_some_and(|free| self.choice.free_key(*free) < key) {
+            if of.free.last().is_some_and(|free| self.classes.goes_before(*free, &key)) {
                 break;
             }
             of.ready.pop();
@@ -170,18 +265,18 @@ impl Scheduler<'_> {
                 _ => return Some((key.job, Some(stream))),
             }
         }
-        of.free.pop().map(|job| (job, None))
+        of.free.pop().map(|free| (self.jobs.fair_order()[free.fair_place as usize], None))
     }
 
     /// Sends the best order that an account can send at `at`, if there is one after all.
-    fn step(&mut self, of: &mut Account, at: Timestamp) -> Option<Placed> {
+    fn step(&mut self, of: &mut Account, at: Timestamp) {
         self.wake(of, at);
-        let (job, stream) = self.choose(of, at)?;
+        let Some((job, stream)) = self.choose(of, at) else { return };
         let release = stream.map_or((self.start, None), |_| self.release(job));
         let bound = match release {
             _ if at == self.start => Bound::NOTHING,
             (release, Some(lane)) if release > of.next_token(self.start) => {
-                Bound::lane(self.choice.jobs.account_count(), lane)
+                Bound::lane(self.jobs.account_count(), lane)
             }
             _ => Bound::account(of.number),
         };
@@ -189,9 +284,9 @@ impl Scheduler<'_> {
             gate.take(at, true);
         }
         if let Some(stream) = stream {
-            for (lane, checked) in self.choice.jobs.lanes(job) {
+            for (lane, checked) in self.jobs.lanes(job) {
                 if let Some(place) = self.tight.place(lane) {
-                    self.lanes[place].take(at, checked);
+                    self.lanes[self.local[place]].take(at, checked);
                 }
             }
             self.streams[stream].pop();
@@ -199,6 +294,6 @@ impl Scheduler<'_> {
                 of.waiting.push(Reverse((self.release(head.job).0, stream)));
             }
         }
-        Some(Placed { at, job, bound })
+        self.placed.push(Placed { at, job, bound });
     }
 }

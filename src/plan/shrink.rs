@@ -41,8 +41,9 @@ impl Unit<'_> {
     }
 }
 
-/// Makes certificates smaller, as the module says. Certificates of several domains are left alone.
-pub(super) fn shrink(grouping: Grouping, inventory: &Inventory, spare: &Spare<'_>) -> Grouping {
+/// Makes certificates smaller, as the module says; `None` where no account has tokens to spare. Certificates of several domains are
+/// left alone.
+pub(super) fn shrink(grouping: &Grouping, inventory: &Inventory, spare: &Spare<'_>) -> Option<Grouping> {
     let mut by_account = vec![0_usize; inventory.accounts.len()];
     let renewed = spare.renewals.iter().map(|held| inventory.held[*held as usize].group);
     for group in grouping.certificates.iter().map(|of| of.group).chain(renewed) {
@@ -52,7 +53,7 @@ pub(super) fn shrink(grouping: Grouping, inventory: &Inventory, spare: &Spare<'_
     let may_grow: Vec<bool> = (0..).zip(&by_account).map(grows).collect();
     let is_mixed = |certificate| grouping.pieces(certificate).len() > 1;
     if !may_grow.contains(&true) || (0..grouping.certificates.len()).any(is_mixed) {
-        return grouping;
+        return None;
     }
     let mut by_domain: FxHashMap<u32, usize> = FxHashMap::default();
     (0..grouping.certificates.len())
@@ -62,7 +63,7 @@ pub(super) fn shrink(grouping: Grouping, inventory: &Inventory, spare: &Spare<'_
         let names = inventory.held_names(*held as usize).chunk_by(|a, b| a.domain == b.domain);
         names.for_each(|same| *by_domain.entry(same[0].domain).or_default() += 1);
     }
-    let mut units = units(&grouping, inventory);
+    let mut units = units(grouping, inventory);
     let mut total = grouping.certificates.len();
     let may = units.iter().enumerate().filter(|(_, unit)| may_grow[unit.account as usize]);
     // Of equals, in an order that depends on contents alone.
@@ -89,15 +90,16 @@ pub(super) fn shrink(grouping: Grouping, inventory: &Inventory, spare: &Spare<'_
         let of_domain = by_domain.get(&unit.domain).copied().unwrap_or_default();
         may_grow[unit.account as usize] && of_domain <= (spare.domain_half)(unit.account, unit.domain)
     };
-    rebuild(&grouping, units, inventory, &goes_at_once)
+    Some(rebuild(grouping, units, inventory, &goes_at_once))
 }
 
 fn units<'a>(grouping: &Grouping, inventory: &'a Inventory) -> Vec<Unit<'a>> {
     let mut units: Vec<Unit<'_>> = Vec::new();
     for (place, certificate) in grouping.certificates.iter().enumerate() {
         let piece = grouping.pieces(place)[0];
-        let item = |&id: &u32| Item { id, rank: 0, name: inventory.bytes(inventory.wanted()[id as usize].name) };
-        let items = grouping.members(piece).iter().map(item);
+        let item = |id: u32| Item { id, rank: 0, name: inventory.bytes(inventory.wanted()[id as usize].name) };
+        let members = grouping.members(piece);
+        let items = members.iter().map(item);
         match units.last_mut() {
             Some(last)
                 if last.domain == piece.domain && grouping.certificates[last.old.start].group == certificate.group =>
@@ -138,11 +140,8 @@ fn rebuild(
             }
         } else {
             for certificate in unit.old {
-                new.push(
-                    group,
-                    old.certificates[certificate].urgency,
-                    &[(unit.domain, old.members(old.pieces(certificate)[0]))],
-                );
+                let pieces = old.pieces(certificate).iter().copied();
+                new.push_pieces(group, old.certificates[certificate].urgency, old, pieces);
             }
         }
     }

@@ -69,7 +69,7 @@ pub struct Summary {
     /// How long after the bound the last new certificate is ordered.
     #[serde(rename = "gap_seconds", serialize_with = "whole_seconds")]
     pub gap: Span,
-    /// Whether a deadline or a priority has moved the finish.
+    /// Whether a deadline or a priority has moved the finish by more than the margin.
     pub finish_moved_by_urgency: bool,
     /// The most names in a certificate.
     pub largest_certificate: u64,

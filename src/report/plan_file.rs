@@ -12,18 +12,21 @@
 //! Times are RFC 3339 UTC ending in `Z` with up to nine digits of fraction, spans are what the command line takes, seconds are whole and
 //! rounded up. `at` is "not before". An order's number stays the same when a plan is made from an older one.
 
+mod lines;
+
 use std::borrow::Cow;
-use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use crate::inventory::Counts;
 use crate::limits::LimitName;
 use crate::plan::replan::EarlierOrder;
-use crate::plan::{Order, Plan, Subject, Summary};
+use crate::plan::{Plan, Summary};
 use crate::psl::SuffixList;
 use crate::rules::Exemption;
 use crate::time::Timestamp;
+
+pub use lines::Lines;
 
 /// The version of the shape that is written, and the only one that is read.
 pub const VERSION: u32 = 1;
@@ -91,116 +94,6 @@ fn line(value: &impl Serialize) -> Vec<u8> {
         serde_json::to_vec(value).unwrap_or_else(|error| unreachable!("our own data has text for keys: {error}"));
     line.push(b'\n');
     line
-}
-
-fn json(text: &str) -> String {
-    serde_json::to_string(text).unwrap_or_else(|error| unreachable!("a string is JSON: {error}"))
-}
-
-/// Orders that are warmed up together.
-const WARM: usize = 128;
-
-/// The lines of the orders in `range`. Lines of different ranges can be made side by side.
-#[must_use]
-pub fn orders(plan: &Plan<'_>, range: Range<usize>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(range.len() * 192);
-    let (mut names, mut domains) = (Vec::new(), Vec::new());
-    let accounts: Vec<String> = plan.inventory.accounts.iter().map(|account| json(account)).collect();
-    let profiles: Vec<String> = plan.limits.policy.profiles.iter().map(|profile| json(&profile.name)).collect();
-    let mut times = Times::default();
-    for (index, order) in plan.orders[range.clone()].iter().enumerate() {
-        if index % WARM == 0 {
-            plan.warm(&plan.orders[range.start + index..range.end.min(range.start + index + WARM)]);
-        }
-        plan.names_of(order, &mut names, &mut domains);
-        let group = &plan.inventory.groups[plan.group_of(order) as usize];
-        let mut push = |text: &str| out.extend_from_slice(text.as_bytes());
-        push("{\"order\":");
-        push(&order.number.to_string());
-        push(",\"at\":\"");
-        push(times.text(order.at));
-        push("\",\"account\":");
-        push(&accounts[group.account as usize]);
-        push(",\"profile\":");
-        push(&profiles[group.profile as usize]);
-        // Names and registered domains are letters, digits, hyphens, dots and such: nothing that JSON escapes.
-        push(",\"names\":");
-        push_list(&mut out, &names);
-        out.extend_from_slice(b",\"registered_domains\":");
-        push_list(&mut out, &domains);
-        push_rest(&mut out, plan, order);
-    }
-    out
-}
-
-fn push_rest(out: &mut Vec<u8>, plan: &Plan<'_>, order: &Order) {
-    let mut push = |text: &str| out.extend_from_slice(text.as_bytes());
-    push(match order.exemption {
-        Exemption::None => ",\"exemption\":\"none\",\"replaces\":",
-        Exemption::SameSet => ",\"exemption\":\"same-set\",\"replaces\":",
-        Exemption::Ari => ",\"exemption\":\"ari\",\"replaces\":",
-    });
-    match order.subject {
-        Subject::New(_) => push("null"),
-        Subject::Renewal(held) => push(&json(&plan.inventory.held[held as usize].certificate)),
-    }
-    push(",\"bound_by\":");
-    match plan.bound_by(order) {
-        None => push("null"),
-        Some((limit, key)) => {
-            push("{\"limit\":\"");
-            push(limit.as_str());
-            push("\",\"key\":");
-            push(&json(&key));
-            push("}");
-        }
-    }
-    push(",\"deadline\":");
-    match plan.deadline_of(order) {
-        None => push("null"),
-        Some(deadline) => push(&format!("\"{deadline}\"")),
-    }
-    push("}\n");
-}
-
-fn push_list(out: &mut Vec<u8>, texts: &[&[u8]]) {
-    for (index, text) in texts.iter().enumerate() {
-        out.extend_from_slice(if index == 0 { b"[\"" } else { b"\",\"" });
-        out.extend_from_slice(text);
-    }
-    out.extend_from_slice(if texts.is_empty() { b"[]" } else { b"\"]" });
-}
-
-/// Times as text; neighbours mostly share their day, and calendars are slow.
-#[derive(Default)]
-struct Times {
-    day: Option<(i64, String)>,
-    text: String,
-}
-
-impl Times {
-    fn text(&mut self, at: Timestamp) -> &str {
-        use std::fmt::Write as _;
-        const S: i64 = crate::time::NS_PER_S;
-        let (day, rest) = (at.unix_nanos().div_euclid(86_400 * S), at.unix_nanos().rem_euclid(86_400 * S));
-        let date = match self.day.take() {
-            Some((known, date)) if known == day => date,
-            _ => at.day(),
-        };
-        let (seconds, fraction) = (rest / S, rest % S);
-        self.text.clear();
-        let _infallible =
-            write!(self.text, "{date}T{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
-        let _infallible = match fraction {
-            0 => Ok(()),
-            _ if fraction % 1_000_000 == 0 => write!(self.text, ".{:03}", fraction / 1_000_000),
-            _ if fraction % 1_000 == 0 => write!(self.text, ".{:06}", fraction / 1_000),
-            _ => write!(self.text, ".{fraction:09}"),
-        };
-        self.text.push('Z');
-        self.day = Some((day, date));
-        &self.text
-    }
 }
 
 /// The first line, as read back.

@@ -1,0 +1,154 @@
+//! Writes orders as lines. There may be millions of them, and they come from anywhere in the inventory: what many lines share is
+//! rendered once, and memory is asked for a block of orders at a time.
+
+use std::ops::Range;
+
+use serde::Serialize;
+
+use crate::limits::LimitName;
+use crate::plan::{Order, Plan, Subject};
+use crate::rules::Exemption;
+use crate::time::{NS_PER_S, Timestamp};
+
+/// Renders the orders of a plan. Different ranges of them can be rendered side by side.
+#[derive(Debug)]
+pub struct Lines<'a> {
+    plan: &'a Plan<'a>,
+    /// By account and profile, from behind the time to the first name.
+    owners: Vec<String>,
+    /// By group: its place in `owners`.
+    owner_of: Vec<usize>,
+    /// By account: the bucket of its orders.
+    accounts: Vec<String>,
+    /// By urgency: the deadline, and the line's end.
+    ends: Vec<String>,
+}
+
+/// Orders that are looked up together.
+const BLOCK: usize = 128;
+/// More than most orders of a few names take.
+const ORDER_BYTES: usize = 400;
+
+impl<'a> Lines<'a> {
+    /// For the orders of `plan`.
+    #[must_use]
+    pub fn new(plan: &'a Plan<'a>) -> Self {
+        let (inventory, profiles) = (plan.inventory, &plan.limits.policy.profiles);
+        let mut owners = Vec::with_capacity(inventory.accounts.len() * profiles.len());
+        for account in &inventory.accounts {
+            for profile in profiles {
+                let (account, profile) = (json(account), json(&profile.name));
+                owners.push(format!("\",\"account\":{account},\"profile\":{profile},\"names\":"));
+            }
+        }
+        let owner_of =
+            |group: &crate::inventory::Group| group.account as usize * profiles.len() + group.profile as usize;
+        let account = |account: &String| bound_by(LimitName::NewOrdersPerAccount, account);
+        let end = |urgency: &crate::inventory::Urgency| match urgency.deadline() {
+            None => ",\"deadline\":null}\n".to_owned(),
+            Some(deadline) => format!(",\"deadline\":\"{deadline}\"}}\n"),
+        };
+        Self {
+            plan,
+            owners,
+            owner_of: inventory.groups.iter().map(owner_of).collect(),
+            accounts: inventory.accounts.iter().map(account).collect(),
+            ends: inventory.urgencies.iter().map(end).collect(),
+        }
+    }
+
+    /// The lines of the orders in `range`.
+    #[must_use]
+    pub fn render(&self, range: Range<usize>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(range.len() * ORDER_BYTES);
+        let (mut names, mut domains) = (Vec::new(), Vec::new());
+        let (mut times, mut number) = (Times::default(), itoa::Buffer::new());
+        for block in self.plan.orders[range].chunks(BLOCK) {
+            self.plan.warm(block);
+            for order in block {
+                self.plan.names_of(order, &mut names, &mut domains);
+                out.extend_from_slice(b"{\"order\":");
+                out.extend_from_slice(number.format(order.number).as_bytes());
+                out.extend_from_slice(b",\"at\":\"");
+                out.extend_from_slice(times.text(order.at));
+                let owner = self.owner_of[self.plan.group_of(order) as usize];
+                out.extend_from_slice(self.owners[owner].as_bytes());
+                // Names and registered domains are letters, digits, hyphens, dots and such: nothing that JSON escapes.
+                push_list(&mut out, &names);
+                out.extend_from_slice(b",\"registered_domains\":");
+                push_list(&mut out, &domains);
+                self.push_reasons(&mut out, order);
+            }
+        }
+        out
+    }
+
+    fn push_reasons(&self, out: &mut Vec<u8>, order: &Order) {
+        let mut push = |text: &str| out.extend_from_slice(text.as_bytes());
+        push(match order.exemption {
+            Exemption::None => ",\"exemption\":\"none\",\"replaces\":",
+            Exemption::SameSet => ",\"exemption\":\"same-set\",\"replaces\":",
+            Exemption::Ari => ",\"exemption\":\"ari\",\"replaces\":",
+        });
+        match order.subject {
+            Subject::New(_) => push("null"),
+            Subject::Renewal(held) => push(&json(&self.plan.inventory.held[held as usize].certificate)),
+        }
+        match self.plan.bound_by_account(order) {
+            Some(account) => push(&self.accounts[account]),
+            None => match self.plan.bound_by(order) {
+                None => push(",\"bound_by\":null"),
+                Some((limit, key)) => push(&bound_by(limit, &key)),
+            },
+        }
+        push(&self.ends[self.plan.urgency_of(order) as usize]);
+    }
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|error| unreachable!("a string is JSON: {error}"))
+}
+
+fn bound_by(limit: LimitName, key: &str) -> String {
+    format!(",\"bound_by\":{{\"limit\":\"{limit}\",\"key\":{}}}", json(&key))
+}
+
+fn push_list(out: &mut Vec<u8>, texts: &[&[u8]]) {
+    for (index, text) in texts.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b"[\"" } else { b"\",\"" });
+        out.extend_from_slice(text);
+    }
+    out.extend_from_slice(if texts.is_empty() { b"[]" } else { b"\"]" });
+}
+
+/// Times as text. Neighbours mostly share their second or their day, and calendars are slow.
+#[derive(Default)]
+struct Times {
+    at: Option<Timestamp>,
+    day: Option<i64>,
+    /// The day, and behind it the time.
+    text: Vec<u8>,
+}
+
+/// The length of `2026-12-01`.
+const DAY_BYTES: usize = 10;
+
+impl Times {
+    fn text(&mut self, at: Timestamp) -> &[u8] {
+        use std::io::Write as _;
+        if self.at.replace(at) == Some(at) {
+            return &self.text;
+        }
+        let (seconds, fraction) = (at.unix_nanos().div_euclid(NS_PER_S), at.unix_nanos().rem_euclid(NS_PER_S));
+        let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+        if self.day.replace(day) != Some(day) {
+            self.text = at.day().into_bytes();
+        }
+        self.text.truncate(DAY_BYTES);
+        let _infallible = match fraction {
+            0 => write!(self.text, "T{:02}:{:02}:{:02}Z", second / 3_600, second / 60 % 60, second % 60),
+            _ => write!(self.text, "{}", &at.to_string()[DAY_BYTES..]),
+        };
+        &self.text
+    }
+}
