@@ -132,6 +132,7 @@ impl Model {
         if !self.paused.is_empty() && self.registry.pairs_of(order).any(|pair| self.paused.contains(&pair)) {
             return Decision::Paused;
         }
+        self.buckets.foresee(order.near);
         self.registry.check(order, exemption, batch);
         let allowed = self.buckets.decide(batch, now);
         decision(allowed, batch, now)

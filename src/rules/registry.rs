@@ -45,6 +45,8 @@ pub struct OrderId {
     domains: u16,
     /// Where in the run the set's bucket stands.
     set: u16,
+    /// A bucket near which most of them stand, since they became known together.
+    pub(super) near: Option<BucketId>,
 }
 
 impl OrderId {
@@ -232,6 +234,7 @@ impl Registry {
             start: dense(start),
             domains: short(domains_at - start),
             set: short(set_at - start),
+            near: self.order_buckets[set_at],
         };
         self.orders.push(Order {
             account,
