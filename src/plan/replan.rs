@@ -117,7 +117,8 @@ pub(super) fn keep(inventory: &Inventory, limits: &Limits, options: &Options, ea
             && inventory.accounts[group.account as usize] == order.account
             && profile.name == order.profile
             && members.len() <= options.names_per_certificate.capacity(profile)
-            && (pieces.len() == 1 || options.mix == Mix::Tenant);
+            && (pieces.len() == 1 || options.mix == Mix::Tenant)
+            && !has_covered_name(&order.names);
         if unchanged {
             pieces.sort_unstable_by_key(|(domain, _)| inventory.domain_place(*domain));
             grouping.push(of_group, group::most_urgent(inventory, &members), &pieces);
@@ -128,6 +129,14 @@ pub(super) fn keep(inventory: &Inventory, limits: &Limits, options: &Options, ea
     let rest = group::group_rest(inventory, &limits.policy, options, &taken);
     grouping.append(&rest);
     (kept, grouping)
+}
+
+/// Whether a wildcard stands beside a name that it covers, which the CA refuses: a plan edited by hand may have it.
+fn has_covered_name(names: &[String]) -> bool {
+    let wildcards: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix("*.")).collect();
+    let is_covered =
+        |name: &String| name.split_once('.').is_some_and(|(label, of)| label != "*" && wildcards.contains(&of));
+    names.iter().any(is_covered)
 }
 
 /// Schedules: what is kept at its time, or as soon after as the limits allow; what is new where it moves nothing of that.
@@ -224,5 +233,17 @@ impl Lines {
         if let Some(line) = &mut self.line {
             line.insert(at);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_covers_one_label() {
+        let check = |names: &[&str]| has_covered_name(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        assert!(check(&["*.example.com", "www.example.com"]));
+        assert!(!check(&["*.example.com", "example.com", "a.b.example.com", "*.a.example.com"]));
     }
 }

@@ -7,7 +7,7 @@ use certpace::buckets::Batch;
 use certpace::inventory::Inventory;
 use certpace::limits::Limits;
 use certpace::name::NameSet;
-use certpace::plan::{Mix, Options, Share, plan};
+use certpace::plan::{Mix, Options, Plan, Share, plan};
 use certpace::rules::{Decision, Exemption, Model};
 use certpace::time::{Span, Timestamp};
 use proptest::prelude::*;
@@ -145,16 +145,20 @@ fn in_window(inventory: &Inventory, held: usize, now: Timestamp) -> bool {
 fn check(world: &World, seed: u64) -> Result<(), TestCaseError> {
     let inventory = inventory(&world.rows);
     let limits = world.quotas.limits();
-    let plan = plan(&inventory, &limits, world.options.clone()).unwrap();
-    let orders = orders(&plan);
-    let left = world.quotas.less(world.options.headroom.parts(), world.options.reserve_rate.parts());
+    never_refused(&plan(&inventory, &limits, world.options.clone()).unwrap(), &world.quotas, seed)
+}
+
+/// Replays a plan made under `quotas` with all kinds of delays.
+pub(super) fn never_refused(plan: &Plan<'_>, quotas: &Quotas, seed: u64) -> Result<(), TestCaseError> {
+    let (orders, options) = (orders(plan), &plan.options);
+    let left = quotas.less(options.headroom.parts(), options.reserve_rate.parts());
     let mut random = Random(seed);
     let mut one = || usize::try_from(random.next() % (orders.len() as u64).max(1)).unwrap();
     let (a, b, c) = (one(), one(), one());
     let all = [Delays::IssuedLate, Delays::FirstHalf, Delays::SecondHalf, Delays::One(0), Delays::One(a)];
     let others = [Delays::OneAndIssues(b), Delays::One(c), Delays::Any, Delays::Any];
     for (round, delays) in all.into_iter().chain(others).enumerate() {
-        let refused = refused(&orders, &inventory, left.limits(), plan.margin(), delays, seed ^ round as u64);
+        let refused = refused(&orders, plan.inventory, left.limits(), plan.margin(), delays, seed ^ round as u64);
         prop_assert!(refused.is_none(), "{}", refused.unwrap_or_default());
     }
     Ok(())

@@ -198,6 +198,7 @@ pub(super) fn at_most(names: usize) -> Options {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Ordered {
     pub(super) at: Timestamp,
+    pub(super) number: u32,
     pub(super) names: Vec<String>,
     pub(super) domains: Vec<String>,
     pub(super) account: String,
@@ -216,6 +217,7 @@ pub(super) fn orders(plan: &Plan<'_>) -> Vec<Ordered> {
         let group = &plan.inventory.groups[plan.group_of(order) as usize];
         ordered.push(Ordered {
             at: order.at,
+            number: order.number,
             names: names.iter().map(|name| String::from_utf8(name.to_vec()).unwrap()).collect(),
             domains: domains.iter().map(|domain| String::from_utf8(domain.to_vec()).unwrap()).collect(),
             account: plan.inventory.accounts[group.account as usize].clone(),
