@@ -7,10 +7,12 @@
 
 mod attributes;
 mod chunk;
+mod intern;
 mod layout;
 mod number;
 mod reject;
 mod rows;
+mod split;
 mod text;
 
 use std::cmp::Reverse;
@@ -224,24 +226,24 @@ fn read_in_chunks(
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<Inventory, InventoryError> {
     let mut layouts = Vec::new();
-    let mut chunks = Vec::new();
-    for (index, source) in sources.iter().enumerate() {
+    for source in &sources {
         let fail = |reason| InventoryError { source_name: source.name.clone(), reason };
-        let layout = Layout::detect(&source.bytes).map_err(fail)?;
-        let arena = sources.len() + chunks.len();
-        chunk::split(index, &source.bytes, &layout, chunk_bytes, arena, &mut chunks);
-        layouts.push(layout);
+        layouts.push(Layout::detect(&source.bytes).map_err(fail)?);
     }
-    assert!(sources.len() + chunks.len() < text::BUFFERS_MAX, "an inventory has less than 30 TB in 65,000 files");
-    let parse = |chunk: &chunk::Chunk| {
-        let parsed = chunk::parse(*chunk, &sources[chunk.source].bytes, &layouts[chunk.source], settings.suffixes);
-        progress(chunk.end - chunk.start);
-        parsed
+    let parse_all = || {
+        let mut chunks = Vec::new();
+        for (index, (source, layout)) in sources.iter().zip(&layouts).enumerate() {
+            split::split(index, &source.bytes, layout, chunk_bytes, sources.len() + chunks.len(), &mut chunks);
+        }
+        assert!(sources.len() + chunks.len() < text::BUFFERS_MAX, "an inventory has less than 30 TB in 65,000 files");
+        let parse = |chunk: &chunk::Chunk| {
+            let parsed = chunk::parse(*chunk, &sources[chunk.source].bytes, &layouts[chunk.source], settings.suffixes);
+            progress(chunk.end - chunk.start);
+            parsed
+        };
+        chunks.par_iter().map(parse).collect()
     };
-    let (parsed, sha256) = rayon::join(
-        || chunks.par_iter().map(parse).collect(),
-        || digest::sha256(sources.iter().map(|source| &source.bytes[..])),
-    );
+    let (parsed, sha256) = rayon::join(parse_all, || digest::sha256(sources.iter().map(|source| &source.bytes[..])));
     let mut inventory = rows::gather(sources, parsed, settings);
     inventory.sha256 = sha256;
     for (source, layout) in layouts.into_iter().enumerate() {

@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod hostname;
+pub(crate) mod scan;
 
 use std::fmt;
 use std::net::IpAddr;

@@ -3,11 +3,12 @@
 //! The Public Suffix List decides, with its private section and the default rule `*`; a name that is a suffix stands for itself,
 //! as in Boulder's `ratelimits/utilities.go`. Whether the CA takes a name at all goes by the ICANN section alone (`policy/pa.go`).
 
-use publicsuffix::{List, Psl as _, Type};
-use rustc_hash::{FxHashMap, FxHashSet};
+mod rules;
 
 use crate::digest;
 use crate::name::{Identifier, NameError, address};
+
+use rules::{Rules, Section, Suffix};
 
 /// The day and the commit of the list that is built in, which has no version line of its own.
 const EMBEDDED_VERSION: &str = "2026-07-15 (9b5c8144)";
@@ -17,7 +18,7 @@ const EMBEDDED: &str = include_str!("../data/public_suffix_list.dat");
 /// A Public Suffix List.
 #[derive(Clone, Debug)]
 pub struct SuffixList {
-    list: List,
+    rules: Rules,
     version: String,
     sha256: String,
 }
@@ -47,16 +48,14 @@ impl SuffixList {
     /// # Errors
     /// [`SuffixListError`] where it is none.
     pub fn parse(text: &str) -> Result<Self, SuffixListError> {
-        let whole = format!("{text}\n{}", overshadowed(text));
-        let list: List =
-            whole.parse().map_err(|error: publicsuffix::Error| SuffixListError::Rule(error.to_string()))?;
-        let known = list.suffix(b"com").is_some_and(|suffix| suffix.typ() == Some(Type::Icann));
+        let rules = Rules::parse(text)?;
+        let known = rules.suffix(b"com").section == Some(Section::Icann);
         if !known {
             return Err(SuffixListError::NoRules);
         }
         let version = text.lines().take(50).find_map(|line| line.strip_prefix("// VERSION: ")).unwrap_or("unknown");
         let sha256 = digest::sha256([text.as_bytes()]);
-        Ok(Self { list, version: version.trim().to_owned(), sha256 })
+        Ok(Self { rules, version: version.trim().to_owned(), sha256 })
     }
 
     /// The list's own version line, else `unknown`.
@@ -75,7 +74,7 @@ impl SuffixList {
     /// a suffix. `*.example.com` counts under `example.com`, `*.github.io` under itself.
     #[must_use]
     pub fn registered_domain<'a>(&self, name: &'a [u8]) -> &'a [u8] {
-        self.find(name).0
+        &name[domain_at(name, self.rules.suffix(name).at)..]
     }
 
     /// The same where the CA would issue for the name.
@@ -84,17 +83,25 @@ impl SuffixList {
     /// [`NameError`] where the name is a public suffix of the ICANN section, a wildcard for one, or ends in none.
     #[inline]
     pub fn covering<'a>(&self, name: &'a [u8]) -> Result<&'a [u8], NameError> {
-        let (domain, suffix_len, section) = self.find(name);
+        self.cover(name).map(|covering| covering.domain)
+    }
+
+    /// The same, with what it says about other names.
+    ///
+    /// # Errors
+    /// As [`Self::covering`].
+    #[inline]
+    pub(crate) fn cover<'a>(&self, name: &'a [u8]) -> Result<Covering<'a>, NameError> {
+        let Suffix { at, section, seen_from } = self.rules.suffix(name);
         // A private suffix lies below an ICANN one, so that a name with a private suffix is longer than its ICANN suffix.
         match section {
-            Some(Type::Private) => Ok(domain),
-            None => Err(NameError::UnknownSuffix),
-            Some(Type::Icann) if suffix_len == name.len() => Err(NameError::Suffix),
-            Some(Type::Icann) if name.starts_with(b"*.") && suffix_len + 2 == name.len() => {
-                Err(NameError::WildcardSuffix)
-            }
-            Some(Type::Icann) => Ok(domain),
+            None => return Err(NameError::UnknownSuffix),
+            Some(Section::Icann) if at == 0 => return Err(NameError::Suffix),
+            Some(Section::Icann) if at == 2 && name.starts_with(b"*.") => return Err(NameError::WildcardSuffix),
+            Some(Section::Icann | Section::Private) => {}
         }
+        let domain_at = domain_at(name, at);
+        Ok(Covering { domain: &name[domain_at..], of_all_below: seen_from.is_some_and(|from| domain_at <= from) })
     }
 
     /// The key under which certificates for `identifier` are counted: its registered domain or its address block.
@@ -122,50 +129,21 @@ impl SuffixList {
             },
         }
     }
-
-    /// Registered domain, length of the suffix, and the section of the list that the suffix stands in.
-    #[inline]
-    fn find<'a>(&self, name: &'a [u8]) -> (&'a [u8], usize, Option<Type>) {
-        let info = self.list.find(name.rsplit(|&byte| byte == b'.'));
-        let suffix_at = name.len().saturating_sub(info.len);
-        let domain_at = match suffix_at.checked_sub(1) {
-            Some(dot) => name[..dot].iter().rposition(|&byte| byte == b'.').map_or(0, |at| at + 1),
-            None => 0,
-        };
-        (&name[domain_at..], info.len, info.typ)
-    }
 }
 
-/// The rules that [`List::find`] would overlook, in the list's format.
-///
-/// It goes down the rules label by label and prefers a label of its own to `*`. So beside `*.run.app` and `*.mtls.run.app` the name
-/// `mtls.run.app` leads it to the label `mtls`, at which no rule ends, and the wildcard that matches is not looked at. Such a
-/// name is made a rule of its own, in the section of the wildcard.
-fn overshadowed(list: &str) -> String {
-    let (mut section, mut rules, mut wildcards) = ("", Vec::new(), FxHashMap::default());
-    for line in list.lines() {
-        if line.starts_with("//") {
-            section = if line.contains("BEGIN ") { line } else { section };
-        } else if let Some(rule) = line.split_whitespace().next() {
-            rules.push(rule.trim_start_matches('!'));
-            wildcards.extend(rule.strip_prefix("*.").map(|base| (base, section)));
-        }
-    }
-    let mut known: FxHashSet<&str> = rules.iter().copied().collect();
-    let mut overlooked = String::new();
-    for rule in rules {
-        let mut tail = rule;
-        while let Some((_, shorter)) = tail.split_once('.') {
-            tail = shorter;
-            let wildcard = tail.split_once('.').and_then(|(_, base)| wildcards.get(base));
-            if let Some(section) = wildcard
-                && known.insert(tail)
-            {
-                overlooked.extend([section, "\n", tail, "\n"]);
-            }
-        }
-    }
-    overlooked
+/// The registered domain that a name counts under.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Covering<'a> {
+    pub(crate) domain: &'a [u8],
+    /// Whether it is that of every name which is the domain or lies below it. The rules are followed from the last label on: where
+    /// they end within the domain, they are followed the same way for all those names.
+    pub(crate) of_all_below: bool,
+}
+
+/// Where the registered domain of a name starts whose suffix starts at `suffix_at`: one label before.
+fn domain_at(name: &[u8], suffix_at: usize) -> usize {
+    let Some(dot) = suffix_at.checked_sub(1) else { return 0 };
+    name[..dot].iter().rposition(|byte| *byte == b'.').map_or(0, |before| before + 1)
 }
 
 #[cfg(test)]
@@ -192,6 +170,25 @@ mod tests {
         check("a.b.mtls.run.app", "a.b.mtls.run.app");
         check("www.ap-north-1.r.cloud.int.apple", "www.ap-north-1.r.cloud.int.apple");
         check("www.in.futurecms.at", "www.in.futurecms.at");
+    }
+
+    /// Whether what is found for `name` is said to hold for all names below its registered domain.
+    fn check_below(name: &str, of_all_below: bool) {
+        let list = SuffixList::embedded();
+        assert_eq!(list.cover(name.as_bytes()).unwrap().of_all_below, of_all_below, "{name}");
+    }
+
+    #[test]
+    fn a_domain_speaks_for_the_names_below_it_unless_rules_do() {
+        check_below("example.com", true);
+        check_below("www.example.co.uk", true);
+        check_below("a.b.compute.amazonaws.com", true);
+        check_below("www.ck", true);
+        check_below("github.io", false);
+        check_below("*.github.io", true);
+        // Longer rules lead through these.
+        check_below("amazonaws.com", false);
+        check_below("run.app", false);
     }
 
     #[test]

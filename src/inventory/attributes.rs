@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use super::reject::Column;
-use super::text::{Text, TextRef};
+use super::text::TextRef;
 use super::{Challenge, Group, HeldTerms, Settings, Urgency};
 use crate::time::Timestamp;
 
@@ -56,10 +56,13 @@ struct Raw<'a> {
     held: Option<(Cow<'a, str>, Timestamp, Timestamp)>,
 }
 
-/// Reads the combinations, which stand in `items` as columns joined by NUL.
-pub(super) fn read(items: &[TextRef], text: &Text, settings: &Settings<'_>) -> Attributes {
-    let mut raws: Vec<Result<Raw<'_>, BadValue>> =
-        items.par_iter().map(|at| read_one(text.get(*at), settings)).collect();
+/// Reads the combinations, which stand in `items` as columns joined by NUL; `key` finds them.
+pub(super) fn read<'a>(
+    items: &[TextRef],
+    key: impl Fn(TextRef) -> &'a [u8] + Sync,
+    settings: &Settings<'_>,
+) -> Attributes {
+    let mut raws: Vec<Result<Raw<'_>, BadValue>> = items.par_iter().map(|at| read_one(key(*at), settings)).collect();
     refuse_contradictions(&mut raws);
     let good = || raws.iter().filter_map(|raw| raw.as_ref().ok());
     let accounts = Table::of(good().map(|raw| &*raw.account));

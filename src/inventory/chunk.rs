@@ -1,13 +1,16 @@
 //! One chunk of a source, parsed on its own: rows of references into the text, with numbers for domains and attributes that hold
 //! within the chunk. The chunks are parsed side by side and renumbered afterwards.
 
-use csv_core::{ReadRecordResult, Terminator};
-use hashbrown::HashTable;
+use std::ops::Range;
 
-use super::layout::{Layout, line_at, open_quote};
+use csv_core::{ReadRecordResult, Terminator};
+
+use super::intern::Locals;
+use super::layout::{Layout, line_at};
 use super::reject::{Column, Reason, Reject};
-use super::text::{Arena, LEN_MAX, TextRef, stable_hash};
-use crate::name::{Canonical, NameError, address, canonical};
+use super::split::open_quote;
+use super::text::{Arena, LEN_MAX, TextRef};
+use crate::name::{Canonical, NameError, address, canonical, scan};
 use crate::psl::SuffixList;
 
 /// Bytes of a chunk, more or less: large enough to forget the seams, small enough for the cache of what it interns.
@@ -31,59 +34,22 @@ pub(super) struct ChunkRow {
     pub(super) attributes: u32,
 }
 
-/// Texts with numbers, in the order in which they came.
-#[derive(Debug, Default)]
-pub(super) struct Locals {
-    table: HashTable<u32>,
-    last: u32,
-    pub(super) items: Vec<(u64, TextRef)>,
-}
-
 /// What a chunk holds.
 #[derive(Debug, Default)]
 pub(super) struct Parsed {
     pub(super) rows: Vec<ChunkRow>,
     pub(super) domains: Locals,
+    /// By the chunk's number of a domain: how many rows it has.
+    pub(super) domain_rows: Vec<u32>,
     pub(super) attributes: Locals,
+    /// What the references of `attributes` refer to.
+    pub(super) keys: Vec<u8>,
     pub(super) arena: Arena,
     pub(super) rejects: Vec<Reject>,
     /// Names whose case, trailing dot or Unicode was converted.
     pub(super) converted: u64,
     /// Records, good and bad.
     pub(super) records: u64,
-}
-
-/// Cuts a source between records, into chunks of `size` bytes more or less; `arena` is the first one's.
-pub(super) fn split(
-    source: usize,
-    bytes: &[u8],
-    layout: &Layout,
-    size: usize,
-    mut arena: usize,
-    chunks: &mut Vec<Chunk>,
-) {
-    let mut start = layout.first_record.min(bytes.len());
-    while start < bytes.len() {
-        let end = match bytes.len() - start {
-            left if left <= size => bytes.len(),
-            _ => record_end(bytes, start, start + size, layout),
-        };
-        chunks.push(Chunk { source, arena, start, end });
-        (start, arena) = (end, arena + 1);
-    }
-}
-
-/// The first end of a record at `from` or after it; a record starts at `start`.
-fn record_end(bytes: &[u8], start: usize, from: usize, layout: &Layout) -> usize {
-    let (mut end, mut looked_at, mut open) = (line_at(bytes, from).1, start, false);
-    loop {
-        open = !layout.list && open_quote(open, &bytes[looked_at..end], &[layout.delimiter]);
-        if !open || end == bytes.len() {
-            return end;
-        }
-        looked_at = end;
-        end = line_at(bytes, end).1;
-    }
 }
 
 /// Parses a chunk of `source`'s bytes.
@@ -97,14 +63,19 @@ pub(super) fn parse(chunk: Chunk, bytes: &[u8], layout: &Layout, suffixes: &Suff
         parsed: Parsed { arena: Arena { source: chunk.source, ..Arena::default() }, ..Parsed::default() },
         scratch: Vec::new(),
         key: Vec::new(),
+        last: None,
+        covering: None,
         // What is checked once for all is not checked in each record.
         clean: std::str::from_utf8(part).is_ok() && memchr::memchr(0, part).is_none(),
     };
     let quoted = !layout.list && memchr::memchr(b'"', part).is_some();
     parser.parsed.rows.reserve(part.len() / 32);
-    parser.parsed.domains.reserve(part.len() / 64);
     let mut at = chunk.start;
     while at < chunk.end {
+        if let Some(next) = parser.like_the_last(at) {
+            at = next;
+            continue;
+        }
         let (line, next) = line_at(bytes, at);
         let blank = line.first().is_none_or(u8::is_ascii_whitespace) && line.trim_ascii().is_empty();
         if blank || layout.list && line.trim_ascii_start().starts_with(b"#") {
@@ -112,7 +83,7 @@ pub(super) fn parse(chunk: Chunk, bytes: &[u8], layout: &Layout, suffixes: &Suff
         } else if quoted && memchr::memchr(b'"', line).is_some() {
             at = parser.quoted_record(at);
         } else {
-            parser.plain_record(at, line);
+            parser.plain_record(at, line, next);
             at = next;
         }
     }
@@ -127,7 +98,17 @@ struct Parser<'a> {
     parsed: Parsed,
     scratch: Vec<u8>,
     key: Vec<u8>,
+    last: Option<Last>,
+    /// A domain that covers all names below it, and its number.
+    covering: Option<(TextRef, u32)>,
     clean: bool,
+}
+
+/// A record that is its line: what stands around the hostname, up to the next record, and what that says.
+struct Last {
+    before: Range<usize>,
+    after: Range<usize>,
+    attributes: u32,
 }
 
 /// The fields of a record: where each starts and ends in `bytes`.
@@ -157,8 +138,27 @@ impl<'a> Fields<'a> {
 const FIELDS_MAX: usize = 64;
 
 impl Parser<'_> {
+    /// Rows of one owner mostly stand together: a record whose bytes are those of the last one but for an ordinary hostname is
+    /// taken without looking at its fields. Returns where the next one starts, or `None` where this takes a closer look.
+    #[inline]
+    fn like_the_last(&mut self, at: usize) -> Option<usize> {
+        let Last { before, after, attributes } = self.last.as_ref()?;
+        let (start, attributes) = (at + before.len(), *attributes);
+        let rest = self.bytes[at..self.chunk.end].strip_prefix(&self.bytes[before.clone()])?;
+        let len = scan::ordinary(rest)?;
+        if !rest[len..].starts_with(&self.bytes[after.clone()]) {
+            return None;
+        }
+        let next = start + len + after.len();
+        let name = TextRef::new(self.chunk.source, start, len);
+        let domain = self.domain(name).ok()?;
+        self.parsed.records += 1;
+        self.push(name, domain, attributes);
+        Some(next)
+    }
+
     /// A record without a quote is its line, cut at the delimiters.
-    fn plain_record(&mut self, at: usize, line: &[u8]) {
+    fn plain_record(&mut self, at: usize, line: &[u8], next: usize) {
         let mut ends = [0_usize; FIELDS_MAX];
         let mut width = 0;
         if self.layout.width > 1 {
@@ -177,9 +177,9 @@ impl Parser<'_> {
         if width > FIELDS_MAX {
             let mut all: Vec<usize> = memchr::memchr_iter(self.layout.delimiter, line).collect();
             all.push(line.len());
-            self.record(record, &Fields { bytes: line, ends: &all, gap: 1 }, Some(at));
+            self.record(record, &Fields { bytes: line, ends: &all, gap: 1 }, Some(at..next));
         } else {
-            self.record(record, &Fields { bytes: line, ends: &ends[..width], gap: 1 }, Some(at));
+            self.record(record, &Fields { bytes: line, ends: &ends[..width], gap: 1 }, Some(at..next));
         }
     }
 
@@ -215,14 +215,14 @@ impl Parser<'_> {
         at + read.max(1)
     }
 
-    fn reject(&mut self, record: std::ops::Range<usize>, hostname: &[u8], reason: Reason) {
+    fn reject(&mut self, record: Range<usize>, hostname: &[u8], reason: Reason) {
         self.parsed.rejects.push(Reject::new(self.chunk.source, record, hostname, reason));
     }
 
-    /// One record; `at` is where its line starts in the source if its fields stand there as they are.
-    fn record(&mut self, record: std::ops::Range<usize>, fields: &Fields<'_>, at: Option<usize>) {
+    /// One record; `whole` is its line with the line end if its fields stand there as they are.
+    fn record(&mut self, record: Range<usize>, fields: &Fields<'_>, whole: Option<Range<usize>>) {
         self.parsed.records += 1;
-        if let Err((hostname, reason)) = self.try_record(&record, fields, at) {
+        if let Err((hostname, reason)) = self.try_record(&record, fields, whole) {
             self.reject(record, &hostname, reason);
         }
     }
@@ -230,9 +230,9 @@ impl Parser<'_> {
     #[inline]
     fn try_record(
         &mut self,
-        record: &std::ops::Range<usize>,
+        record: &Range<usize>,
         fields: &Fields<'_>,
-        at: Option<usize>,
+        whole: Option<Range<usize>>,
     ) -> Result<(), (Vec<u8>, Reason)> {
         let hostname_index = self.layout.columns[Column::Hostname as usize].unwrap_or(0);
         if fields.ends.len() != self.layout.width {
@@ -253,42 +253,72 @@ impl Parser<'_> {
         let bad_name = |error: NameError| (hostname.to_vec(), Reason::Name(error));
         let attributes = self.attributes(fields).map_err(|reason| (hostname.to_vec(), reason))?;
         let found = canonical(hostname, &mut self.scratch).map_err(bad_name)?;
-        let text = found.text(hostname, &self.scratch);
-        let domain_len = match address::of(text) {
-            None => Some(self.suffixes.covering(text).map_err(bad_name)?.len()),
-            Some(ip) => {
-                if let Some((block, name)) = address::special_purpose(ip) {
-                    return Err(bad_name(NameError::SpecialPurpose { block, name }));
-                }
-                None
-            }
-        };
-        self.parsed.converted += u64::from(found != Canonical::Input(hostname.len()));
-        let arena = &mut self.parsed.arena;
-        let name = match (found, at) {
-            (Canonical::Input(len), Some(at)) => TextRef::new(self.chunk.source, at + start, len),
+        let name = match (found, &whole) {
+            (Canonical::Input(len), Some(whole)) => TextRef::new(self.chunk.source, whole.start + start, len),
             _ => {
+                let text = found.text(hostname, &self.scratch);
+                let arena = &mut self.parsed.arena;
                 let offset = arena.bytes.len();
                 arena.bytes.extend_from_slice(text);
                 arena.origins.push((offset, record.start));
                 TextRef::new(self.chunk.arena, offset, text.len())
             }
         };
-        let domain_ref = match domain_len {
-            Some(len) => name.tail(len),
-            None => {
-                let block = address::of(text).map(address::block).unwrap_or_default();
-                let offset = arena.bytes.len();
-                arena.bytes.extend_from_slice(block.as_bytes());
-                TextRef::new(self.chunk.arena, offset, block.len())
-            }
-        };
-        let domain = self.parsed.domains.intern(self.chunk, self.bytes, &arena.bytes, domain_ref);
-        self.parsed.rows.push(ChunkRow { name, domain, attributes });
+        let domain = self.domain(name).map_err(bad_name)?;
+        self.parsed.converted += u64::from(found != Canonical::Input(hostname.len()));
+        self.push(name, domain, attributes);
+        if let Some(whole) = whole {
+            let (before, after) = (whole.start..whole.start + start, whole.start + end..whole.end);
+            // The last line of a source may have no end, and the next record can't start there.
+            self.last = self.bytes[after.clone()].ends_with(b"\n").then_some(Last { before, after, attributes });
+        }
         Ok(())
     }
 
-    /// The number of a record's attributes: all known columns but the hostname, joined by NUL (which none holds).
+    fn push(&mut self, name: TextRef, domain: u32, attributes: u32) {
+        self.parsed.domain_rows[domain as usize] += 1;
+        self.parsed.rows.push(ChunkRow { name, domain, attributes });
+    }
+
+    /// The number of what a canonical name counts under: its registered domain or its address block.
+    #[inline]
+    fn domain(&mut self, name: TextRef) -> Result<u32, NameError> {
+        let text = self.get(name);
+        if let Some((domain, number)) = self.covering
+            && let Some(below) = text.strip_suffix(self.get(domain))
+            && matches!(below.last(), None | Some(b'.'))
+        {
+            return Ok(number);
+        }
+        let (domain, of_all_below) = match address::of(text) {
+            None => {
+                let covering = self.suffixes.cover(text)?;
+                (name.tail(covering.domain.len()), covering.of_all_below)
+            }
+            Some(ip) => {
+                if let Some((block, name)) = address::special_purpose(ip) {
+                    return Err(NameError::SpecialPurpose { block, name });
+                }
+                let (block, offset) = (address::block(ip), self.parsed.arena.bytes.len());
+                self.parsed.arena.bytes.extend_from_slice(block.as_bytes());
+                (TextRef::new(self.chunk.arena, offset, block.len()), false)
+            }
+        };
+        let Parsed { domains, arena, domain_rows, .. } = &mut self.parsed;
+        let number = domains.intern(domain, |at| get(self.chunk, self.bytes, &arena.bytes, at));
+        if number as usize == domain_rows.len() {
+            domain_rows.push(0);
+        }
+        self.covering = of_all_below.then_some((domain, number));
+        Ok(number)
+    }
+
+    fn get(&self, at: TextRef) -> &[u8] {
+        get(self.chunk, self.bytes, &self.parsed.arena.bytes, at)
+    }
+
+    /// The number of a record's attributes: all known columns but the hostname, joined by NUL (which none holds); those at the end
+    /// that are empty are left out.
     fn attributes(&mut self, fields: &Fields<'_>) -> Result<u32, Reason> {
         self.key.clear();
         for index in &self.layout.columns[1..] {
@@ -298,61 +328,23 @@ impl Parser<'_> {
         if self.key.len() > LEN_MAX - 90 {
             return Err(Reason::TooLong);
         }
-        let arena = &mut self.parsed.arena.bytes;
-        let at = TextRef::new(self.chunk.arena, arena.len(), self.key.len());
-        arena.extend_from_slice(&self.key);
-        let id = self.parsed.attributes.intern(self.chunk, self.bytes, arena, at);
-        if self.parsed.attributes.items[id as usize].1 != at {
-            arena.truncate(at.offset());
+        let filled = self.key.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let Parsed { attributes, keys, .. } = &mut self.parsed;
+        let at = TextRef::new(self.chunk.arena, keys.len(), filled);
+        keys.extend_from_slice(&self.key[..filled]);
+        let number = attributes.intern(at, |at| &keys[at.offset()..at.offset() + at.len()]);
+        if attributes.items[number as usize].1 != at {
+            keys.truncate(at.offset());
         }
-        Ok(id)
+        Ok(number)
     }
 }
 
-impl Locals {
-    /// Makes room for some: a table that grows is filled again and again.
-    fn reserve(&mut self, some: usize) {
-        self.table.reserve(some, |_| 0);
-        self.items.reserve(some);
-    }
-
-    /// The number of the text at `at`, which stands in the chunk's source or arena.
-    #[inline]
-    fn intern(&mut self, chunk: Chunk, source: &[u8], arena: &[u8], at: TextRef) -> u32 {
-        let resolve = |at: TextRef| {
-            let bytes = if at.buffer() == chunk.arena { arena } else { source };
-            &bytes[at.offset()..at.offset() + at.len()]
-        };
-        let text = resolve(at);
-        // Names of one domain mostly stand together.
-        if let Some(last) = self.items.get(self.last as usize)
-            && resolve(last.1) == text
-        {
-            return self.last;
-        }
-        let hash = stable_hash(text);
-        let items = &mut self.items;
-        let same = |id: &u32| {
-            let (other_hash, other) = items[*id as usize];
-            other_hash == hash && resolve(other) == text
-        };
-        self.last = match self.table.find(hash, same) {
-            Some(id) => *id,
-            None => {
-                let id =
-                    u32::try_from(items.len()).unwrap_or_else(|_too_many| unreachable!("a chunk has fewer records"));
-                items.push((hash, at));
-                self.table.insert_unique(hash, id, |id| items[*id as usize].0);
-                id
-            }
-        };
-        self.last
-    }
-
-    /// Gives the memory of the look-up back; the texts stay.
-    pub(super) fn seal(&mut self) {
-        self.table = HashTable::new();
-    }
+/// The bytes of a reference into a chunk's source or arena.
+#[inline]
+fn get<'a>(chunk: Chunk, source: &'a [u8], arena: &'a [u8], at: TextRef) -> &'a [u8] {
+    let bytes = if at.buffer() == chunk.arena { arena } else { source };
+    &bytes[at.offset()..at.offset() + at.len()]
 }
 
 #[cfg(test)]

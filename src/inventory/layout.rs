@@ -1,8 +1,9 @@
-//! What an inventory file looks like: CSV with a header, or one hostname a line; which column is which; where quotes stand open.
+//! What an inventory file looks like: CSV with a header, or one hostname a line; which column is which.
 
 use std::ops::Range;
 
 use super::reject::Column;
+use super::split::open_quote;
 
 /// The shape of one file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -138,28 +139,6 @@ pub(super) fn read_record(record: &[u8], delimiter: u8) -> csv::ByteRecord {
     fields
 }
 
-/// Whether a quote is open at the end of `bytes`, which starts with a line, given whether one is open there. A quote opens at the
-/// start of a field alone: elsewhere it stands for itself. Inside, two are one; the next single one closes it.
-pub(super) fn open_quote(open: bool, bytes: &[u8], delimiters: &[u8]) -> bool {
-    let starts_field = |at: usize| {
-        let before = at.checked_sub(1).map(|before| bytes[before]);
-        before.is_none_or(|before| before == b'\n' || delimiters.contains(&before))
-    };
-    let (mut open, mut paired) = (open, None);
-    for at in memchr::memchr_iter(b'"', bytes) {
-        if paired == Some(at) {
-            paired = None;
-        } else if !open {
-            open = starts_field(at);
-        } else if bytes.get(at + 1) == Some(&b'"') {
-            paired = Some(at + 1);
-        } else {
-            open = false;
-        }
-    }
-    open
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,25 +170,5 @@ mod tests {
         check_error(b"tenant\nx\n", "no hostname column");
         check_error(b"hostname,Hostname\n", "twice");
         check_error(b"\x1f\x8b\x08", "gzip");
-    }
-
-    #[test]
-    fn quotes_open_at_the_start_of_a_field() {
-        for (text, open) in [
-            ("", false),
-            ("\"", true),
-            ("\"a", true),
-            ("a\"", false),
-            ("a,\"b\n", true),
-            ("a;\"b\n", false),
-            ("\"a\"\"", true),
-            ("\"a\"\"\"", false),
-            ("\"\"\"", true),
-            ("\"a\"b\"", false),
-            ("3\" pipe\n\"a", true),
-            ("\"a,\"b", false),
-        ] {
-            assert_eq!(open_quote(false, text.as_bytes(), b","), open, "{text}");
-        }
     }
 }

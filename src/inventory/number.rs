@@ -1,64 +1,114 @@
 //! One numbering for all chunks: texts that are equal get one number, and a place in an order that depends on the texts alone, so
 //! that neither the order of rows nor the number of threads can be seen in a plan.
 
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
 use rayon::prelude::*;
 
-use super::chunk::Locals;
-use super::text::{Text, TextRef};
+use super::intern::Locals;
+use super::text::TextRef;
 
 /// Numbers for all.
 #[derive(Debug, Default)]
 pub(super) struct Numbering {
-    /// For each chunk: its own number to the number for all.
-    pub(super) ids: Vec<Vec<u32>>,
-    /// The texts, by number.
+    /// The numbers of all chunks' texts, one chunk after the other.
+    ids: Vec<u32>,
+    /// Where each chunk's stand there; one more at the end.
+    starts: Vec<usize>,
+    /// The texts, by number. What stands together in the input is mostly asked for together: numbers go by first appearance.
     pub(super) items: Vec<TextRef>,
     /// By number: the text's place in an order that depends on the texts alone, and has nothing to do with the alphabet.
     pub(super) places: Vec<u32>,
+    /// By place: the number.
+    pub(super) by_place: Vec<u32>,
 }
 
-/// Numbers the texts of all chunks.
-pub(super) fn number(locals: &[&Locals], text: &Text) -> Numbering {
-    let mut all: Vec<(u64, u32, u32)> = Vec::with_capacity(locals.iter().map(|local| local.items.len()).sum());
+impl Numbering {
+    /// The numbers for all, by those of a chunk.
+    pub(super) fn of_chunk(&self, chunk: usize) -> &[u32] {
+        &self.ids[self.starts[chunk]..self.starts[chunk + 1]]
+    }
+}
+
+/// A text of a chunk: its hash, the chunk, the chunk's number.
+type Entry = (u64, u32, u32);
+
+/// Texts that are sorted at once, more or less: few enough for a cache.
+const SHARD: usize = 32 * 1024;
+
+/// Numbers the texts of all chunks, which `text` reads.
+pub(super) fn number<'a>(locals: &[&Locals], text: impl Fn(TextRef) -> &'a [u8] + Sync) -> Numbering {
+    let mut starts = vec![0];
     for (chunk, local) in locals.iter().enumerate() {
-        all.extend(local.items.iter().enumerate().map(|(id, (hash, _))| (*hash, index(chunk), index(id))));
+        starts.push(starts[chunk] + local.items.len());
     }
-    all.par_sort_unstable();
-    let at = |entry: &(u64, u32, u32)| locals[entry.1 as usize].items[entry.2 as usize].1;
-    let mut ids: Vec<Vec<u32>> = locals.iter().map(|local| vec![0; local.items.len()]).collect();
-    let mut count = 0;
-    for run in all.chunk_by_mut(|a, b| a.0 == b.0) {
-        // Equal hashes are mostly equal texts, and if not, the bytes decide.
-        if run.len() > 1 {
-            run.sort_by(|a, b| text.get(at(a)).cmp(text.get(at(b))));
-        }
-        for same in run.chunk_by(|a, b| text.get(at(a)) == text.get(at(b))) {
-            for entry in same {
-                ids[entry.1 as usize][entry.2 as usize] = count;
-            }
-            count += 1;
-        }
+    let total = starts[locals.len()];
+    // Places go by hash, so that each shard has its own, and all shards' are found at the same time.
+    let shards = total / SHARD + 1;
+    let parts: Vec<Vec<Vec<Entry>>> =
+        (0..locals.len()).into_par_iter().map(|chunk| by_shard(index(chunk), locals[chunk], shards)).collect();
+    let ranks: Vec<AtomicU32> = (0..total).into_par_iter().map(|_| AtomicU32::new(0)).collect();
+    let read = |entry: &Entry| text(locals[entry.1 as usize].items[entry.2 as usize].1);
+    let put = |entry: &Entry, rank: u32| ranks[starts[entry.1 as usize] + entry.2 as usize].store(rank, Relaxed);
+    let rank_shard = |shard: usize| {
+        let mut entries: Vec<Entry> = parts.iter().flat_map(|part| &part[shard]).copied().collect();
+        rank(&mut entries, read, put)
+    };
+    let counts: Vec<u32> = (0..shards).into_par_iter().map(rank_shard).collect();
+    drop(parts);
+
+    let mut first_place = vec![0];
+    for (shard, count) in counts.iter().enumerate() {
+        first_place.push(first_place[shard] + count);
     }
-    drop(all);
-    number_by_appearance(locals, ids, count as usize)
+    let count = first_place[shards] as usize;
+    let mut ids: Vec<u32> = ranks.into_iter().map(AtomicU32::into_inner).collect();
+    let mut by_place = vec![u32::MAX; count];
+    let (mut items, mut places) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    for (id, (hash, item)) in ids.iter_mut().zip(locals.iter().flat_map(|local| &local.items)) {
+        let place = first_place[shard_of(*hash, shards)] + *id;
+        let number = &mut by_place[place as usize];
+        if *number == u32::MAX {
+            *number = index(items.len());
+            items.push(*item);
+            places.push(place);
+        }
+        *id = *number;
+    }
+    Numbering { ids, starts, items, places, by_place }
 }
 
-/// What stands together in the input is mostly asked for together: numbers go by first appearance, places by text.
-fn number_by_appearance(locals: &[&Locals], mut ids: Vec<Vec<u32>>, count: usize) -> Numbering {
-    let mut numbers = vec![u32::MAX; count];
-    let (mut items, mut places) = (Vec::with_capacity(count), Vec::with_capacity(count));
-    for (ids, local) in ids.iter_mut().zip(locals) {
-        for (id, (_, text)) in ids.iter_mut().zip(&local.items) {
-            let number = &mut numbers[*id as usize];
-            if *number == u32::MAX {
-                *number = index(items.len());
-                items.push(*text);
-                places.push(*id);
-            }
-            *id = *number;
+/// A chunk's texts by shard.
+fn by_shard(chunk: u32, local: &Locals, shards: usize) -> Vec<Vec<Entry>> {
+    let mut parts = vec![Vec::with_capacity(local.items.len() / shards * 5 / 4); shards];
+    for ((hash, _), id) in local.items.iter().zip(0..) {
+        parts[shard_of(*hash, shards)].push((*hash, chunk, id));
+    }
+    parts
+}
+
+/// The shard of a hash: a larger hash is in no earlier one.
+#[expect(clippy::cast_possible_truncation, reason = "the result is below `shards`")]
+const fn shard_of(hash: u64, shards: usize) -> usize {
+    ((hash as u128 * shards as u128) >> 64) as usize
+}
+
+/// Tells the rank of each text among those of a shard: by hash, then by text. Returns how many different ones there are.
+fn rank<'a>(entries: &mut [Entry], text: impl Fn(&Entry) -> &'a [u8], put: impl Fn(&Entry, u32)) -> u32 {
+    entries.sort_unstable_by_key(|entry| entry.0);
+    let mut rank = 0;
+    for run in entries.chunk_by_mut(|a, b| a.0 == b.0) {
+        // Equal hashes are mostly equal texts, and if not, the bytes decide.
+        let (first, others) = (run[0], &run[1..]);
+        if !others.iter().all(|other| text(other) == text(&first)) {
+            run.sort_unstable_by_key(&text);
+        }
+        for same in run.chunk_by(|a, b| text(a) == text(b)) {
+            same.iter().for_each(|entry| put(entry, rank));
+            rank += 1;
         }
     }
-    Numbering { ids, items, places }
+    rank
 }
 
 /// A place as a dense number.

@@ -1,13 +1,16 @@
 //! From parsed chunks to the inventory: rows by domain, duplicates folded, contradictions refused, certificates held put together.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 use rustc_hash::FxHashSet;
 
-use super::attributes::{self, Attribute, Attributes};
+use super::attributes::{self, Attribute, Attributes, BadValue};
 use super::chunk::{ChunkRow, Parsed};
-use super::layout::{Layout, line_at, open_quote, read_record};
-use super::number::{index, number};
+use super::layout::{Layout, line_at, read_record};
+use super::number::{Numbering, index, number};
 use super::reject::{Column, Reason, Reject, locate};
+use super::split::open_quote;
 use super::text::{Source, Text, TextRef};
 use super::{Challenge, Counts, HeldName, Inventory, Settings, Wanted};
 
@@ -25,24 +28,24 @@ pub(super) fn gather(sources: Vec<Source>, mut parsed: Vec<Parsed>, settings: &S
     let mut text = Text { sources, arenas: Vec::with_capacity(parsed.len()) };
     let mut counts = Counts::default();
     let mut rejects = Vec::new();
+    let mut keys = Vec::with_capacity(parsed.len());
     for chunk in &mut parsed {
         chunk.domains.seal();
         chunk.attributes.seal();
+        keys.push(std::mem::take(&mut chunk.keys));
         text.arenas.push(std::mem::take(&mut chunk.arena));
         rejects.append(&mut chunk.rejects);
         counts.converted += chunk.converted;
         counts.rows += chunk.records;
     }
-    let domains = number(&parsed.iter().map(|chunk| &chunk.domains).collect::<Vec<_>>(), &text);
-    let combinations = number(&parsed.iter().map(|chunk| &chunk.attributes).collect::<Vec<_>>(), &text);
-    let attributes = attributes::read(&combinations.items, &text, settings);
-    parsed.par_iter_mut().enumerate().for_each(|(chunk, parsed)| {
-        for row in &mut parsed.rows {
-            row.domain = domains.ids[chunk][row.domain as usize];
-            row.attributes = combinations.ids[chunk][row.attributes as usize];
-        }
-    });
-    let (mut rows, mut starts) = by_domain(parsed, domains.items.len());
+    let key = |at: TextRef| &keys[at.buffer() - text.sources.len()][at.offset()..at.offset() + at.len()];
+    let combinations = number(&parsed.iter().map(|chunk| &chunk.attributes).collect::<Vec<_>>(), key);
+    let attributes = attributes::read(&combinations.items, key, settings);
+    drop(keys);
+    let domains = number(&parsed.iter().map(|chunk| &chunk.domains).collect::<Vec<_>>(), |at| text.get(at));
+    let (mut rows, mut starts) = by_domain(&parsed, &domains, &combinations);
+    drop(parsed);
+    drop(combinations);
     let fates = judge(&mut rows, &starts, &domains.items, &text, &attributes, settings);
     let mut held_names = Vec::new();
     if !fates.is_empty() {
@@ -73,7 +76,7 @@ pub(super) fn gather(sources: Vec<Source>, mut parsed: Vec<Parsed>, settings: &S
     let mut inventory = Inventory {
         text,
         domains: domains.items,
-        domains_by_place: inverse(&domains.places),
+        domains_by_place: domains.by_place,
         domain_places: domains.places,
         wanted: rows,
         attributes: numbers,
@@ -97,51 +100,60 @@ pub(super) fn gather(sources: Vec<Source>, mut parsed: Vec<Parsed>, settings: &S
     inventory
 }
 
-/// Which number has which place.
-fn inverse(places: &[u32]) -> Vec<u32> {
-    let mut numbers = vec![0; places.len()];
-    for (number, place) in (0..).zip(places) {
-        numbers[*place as usize] = number;
-    }
-    numbers
-}
-
 /// A counting sort: rows by domain, in parts which each thread fills alone.
-fn by_domain(parsed: Vec<Parsed>, domains: usize) -> (Vec<Wanted>, Vec<usize>) {
-    let mut starts = vec![0_usize; domains + 1];
-    for row in parsed.iter().flat_map(|chunk| &chunk.rows) {
-        starts[row.domain as usize + 1] += 1;
+fn by_domain(parsed: &[Parsed], domains: &Numbering, combinations: &Numbering) -> (Vec<Wanted>, Vec<usize>) {
+    // First where each domain's rows start, one place later; when they are filled in, where they end: where the next one's start.
+    let mut starts = vec![0_usize; domains.items.len() + 2];
+    for (chunk, parsed) in parsed.iter().enumerate() {
+        for (domain, rows) in domains.of_chunk(chunk).iter().zip(&parsed.domain_rows) {
+            starts[*domain as usize + 2] += *rows as usize;
+        }
     }
-    for domain in 0..domains {
-        starts[domain + 1] += starts[domain];
+    for domain in 1..starts.len() {
+        starts[domain] += starts[domain - 1];
     }
-    let total = starts[domains];
-    let mut rows = vec![Wanted { name: TextRef::new(0, 0, 0), attributes: 0 }; total];
+    starts.pop();
+    let ranges: Vec<Range<u32>> = (0..parsed.len()).map(|chunk| range_of(domains.of_chunk(chunk))).collect();
+    let total: usize = parsed.iter().map(|chunk| chunk.rows.len()).sum();
+    let nothing = Wanted { name: TextRef::new(0, 0, 0), attributes: 0 };
+    let mut rows: Vec<Wanted> = (0..total).into_par_iter().map(|_| nothing).collect();
     let mut parts = Vec::new();
-    let (mut rest, mut from, threads) = (&mut rows[..], 0, rayon::current_num_threads());
+    let (mut rest, mut next, mut from, mut base) = (&mut rows[..], &mut starts[1..], 0, 0);
+    let threads = rayon::current_num_threads();
     for part in 1..=threads {
-        let to = if part == threads {
-            domains
-        } else {
-            starts.partition_point(|start| *start < total * part / threads).min(domains)
-        };
-        let to = to.max(from);
-        let (mine, others) = rest.split_at_mut(starts[to] - starts[from]);
-        parts.push((from..to, mine));
-        (rest, from) = (others, to);
+        let end =
+            if part == threads { next.len() } else { next.partition_point(|start| *start < total * part / threads) };
+        let (my_next, others_next) = next.split_at_mut(end);
+        let to = others_next.first().copied().unwrap_or(total);
+        let (mine, others) = rest.split_at_mut(to - base);
+        parts.push((from, base, my_next, mine));
+        (rest, next, from, base) = (others, others_next, from + index(end), to);
     }
-    parts.into_par_iter().for_each(|(range, mine)| {
-        let base = starts[range.start];
-        let mut next: Vec<usize> = starts[range.clone()].iter().map(|start| start - base).collect();
-        for ChunkRow { name, domain, attributes } in parsed.iter().flat_map(|chunk| &chunk.rows).copied() {
-            if range.contains(&(domain as usize)) {
-                let slot = &mut next[domain as usize - range.start];
-                mine[*slot] = Wanted { name, attributes };
-                *slot += 1;
+    parts.into_par_iter().for_each(|(from, base, next, mine)| {
+        let to = from + index(next.len());
+        for (chunk, parsed) in parsed.iter().enumerate() {
+            // What stands together has numbers that stand together: most chunks have none in most parts.
+            if ranges[chunk].start >= to || ranges[chunk].end <= from {
+                continue;
+            }
+            let (domains, combinations) = (domains.of_chunk(chunk), combinations.of_chunk(chunk));
+            for ChunkRow { name, domain, attributes } in &parsed.rows {
+                let domain = domains[*domain as usize];
+                if (from..to).contains(&domain) {
+                    let slot = &mut next[(domain - from) as usize];
+                    mine[*slot - base] = Wanted { name: *name, attributes: combinations[*attributes as usize] };
+                    *slot += 1;
+                }
             }
         }
     });
     (rows, starts)
+}
+
+/// The range in which all of `numbers` lie.
+fn range_of(numbers: &[u32]) -> Range<u32> {
+    let (min, max) = numbers.iter().fold((u32::MAX, 0), |(min, max), number| (min.min(*number), max.max(*number + 1)));
+    min..max
 }
 
 /// Sorts each domain's rows by name and says which do not stay, by their place in the sorted rows.
@@ -153,6 +165,7 @@ fn judge(
     attributes: &Attributes,
     settings: &Settings<'_>,
 ) -> Vec<(usize, Fate)> {
+    let ordinary: Vec<bool> = attributes.of.iter().map(|of| is_ordinary(of, attributes, settings)).collect();
     let mut slices = Vec::with_capacity(domains.len() / 1024 + 1);
     let (mut rest, mut from) = (rows, 0);
     while from < domains.len() {
@@ -167,9 +180,12 @@ fn judge(
             let mut fates = Vec::new();
             let base = starts[range.start];
             for domain in range {
-                let is_block = text.get(domains[domain]).contains(&b'/');
                 let rows = &mut mine[starts[domain] - base..starts[domain + 1] - base];
-                rows.sort_unstable_by(|a, b| text.get(a.name).cmp(text.get(b.name)).then(a.name.cmp(&b.name)));
+                let distinct = sort(rows, text);
+                let is_block = text.get(domains[domain]).contains(&b'/');
+                if distinct && !is_block && rows.iter().all(|row| ordinary[row.attributes as usize]) {
+                    continue;
+                }
                 let mut at = starts[domain];
                 for same in rows.chunk_by(|a, b| text.get(a.name) == text.get(b.name)) {
                     let of = |row: &Wanted| &attributes.of[row.attributes as usize];
@@ -190,6 +206,25 @@ fn judge(
         })
         .collect();
     judged.into_iter().flatten().collect()
+}
+
+/// Sorts rows by name, and those of one name by where they stand. Says whether all names are different.
+fn sort(rows: &mut [Wanted], text: &Text) -> bool {
+    let mut distinct = true;
+    rows.sort_unstable_by(|a, b| {
+        text.get(a.name).cmp(text.get(b.name)).then_with(|| {
+            // What ends up side by side was compared.
+            distinct = false;
+            a.name.cmp(&b.name)
+        })
+    });
+    distinct
+}
+
+/// Whether [`fate_of`] leaves every DNS name with these attributes where it is.
+fn is_ordinary(of: &Result<Attribute, BadValue>, attributes: &Attributes, settings: &Settings<'_>) -> bool {
+    let Ok(attribute) = of else { return false };
+    [&b"a.example"[..], b"*.example"].iter().all(|name| fate_of(name, false, attribute, attributes, settings).is_none())
 }
 
 /// What becomes of a row whose values make sense by themselves.

@@ -4,14 +4,14 @@ use std::fmt::{self, Write as _};
 
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 
-use super::address;
+use super::{address, scan};
 
 /// The longest name in bytes, dots and `*.` counted (RFC 1035, 2.3.4).
 const NAME_BYTES_MAX: usize = 253;
 /// The longest label in bytes.
 const LABEL_BYTES_MAX: usize = 63;
 /// The most labels that Boulder takes (`policy/pa.go`, `maxLabels`); `*` is not counted.
-const LABELS_MAX: usize = 10;
+pub(super) const LABELS_MAX: usize = 10;
 
 /// A DNS name as it stands in an order: lower-case A-labels, no trailing dot, `*.` as the first label only.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -113,6 +113,9 @@ impl fmt::Display for Hostname {
 /// # Errors
 /// [`NameError`] where the CA would not take the name, whatever its suffix.
 pub fn canonical(input: &[u8], scratch: &mut Vec<u8>) -> Result<Canonical, NameError> {
+    if scan::ordinary(input) == Some(input.len()) {
+        return Ok(Canonical::Input(input.len()));
+    }
     let trimmed = input.strip_suffix(b".").filter(|rest| !rest.is_empty()).unwrap_or(input);
     if let Some(found) = address::of(trimmed) {
         scratch.clear();

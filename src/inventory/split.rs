@@ -1,0 +1,84 @@
+//! Where a source can be cut: between records, which a quoted line end does not part.
+
+use super::chunk::Chunk;
+use super::layout::{Layout, line_at};
+
+/// Cuts a source between records, into chunks of `size` bytes more or less; `arena` is the first one's.
+pub(super) fn split(
+    source: usize,
+    bytes: &[u8],
+    layout: &Layout,
+    size: usize,
+    mut arena: usize,
+    chunks: &mut Vec<Chunk>,
+) {
+    let mut start = layout.first_record.min(bytes.len());
+    while start < bytes.len() {
+        let end = match bytes.len() - start {
+            left if left <= size => bytes.len(),
+            _ => record_end(bytes, start, start + size, layout),
+        };
+        chunks.push(Chunk { source, arena, start, end });
+        (start, arena) = (end, arena + 1);
+    }
+}
+
+/// The first end of a record at `from` or after it; a record starts at `start`.
+fn record_end(bytes: &[u8], start: usize, from: usize, layout: &Layout) -> usize {
+    let (mut end, mut looked_at, mut open) = (line_at(bytes, from).1, start, false);
+    loop {
+        open = !layout.list && open_quote(open, &bytes[looked_at..end], &[layout.delimiter]);
+        if !open || end == bytes.len() {
+            return end;
+        }
+        looked_at = end;
+        end = line_at(bytes, end).1;
+    }
+}
+
+/// Whether a quote is open at the end of `bytes`, which starts with a line, given whether one is open there. A quote opens at the
+/// start of a field alone: elsewhere it stands for itself. Inside, two are one; the next single one closes it.
+pub(super) fn open_quote(open: bool, bytes: &[u8], delimiters: &[u8]) -> bool {
+    let starts_field = |at: usize| {
+        let before = at.checked_sub(1).map(|before| bytes[before]);
+        before.is_none_or(|before| before == b'\n' || delimiters.contains(&before))
+    };
+    let (mut open, mut paired) = (open, None);
+    for at in memchr::memchr_iter(b'"', bytes) {
+        if paired == Some(at) {
+            paired = None;
+        } else if !open {
+            open = starts_field(at);
+        } else if bytes.get(at + 1) == Some(&b'"') {
+            paired = Some(at + 1);
+        } else {
+            open = false;
+        }
+    }
+    open
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_open_at_the_start_of_a_field() {
+        for (text, open) in [
+            ("", false),
+            ("\"", true),
+            ("\"a", true),
+            ("a\"", false),
+            ("a,\"b\n", true),
+            ("a;\"b\n", false),
+            ("\"a\"\"", true),
+            ("\"a\"\"\"", false),
+            ("\"\"\"", true),
+            ("\"a\"b\"", false),
+            ("3\" pipe\n\"a", true),
+            ("\"a,\"b", false),
+        ] {
+            assert_eq!(open_quote(false, text.as_bytes(), b","), open, "{text}");
+        }
+    }
+}
