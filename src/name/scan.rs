@@ -46,21 +46,22 @@ pub(crate) fn ordinary(bytes: &[u8]) -> Option<usize> {
     regular.then_some(bytes.len() - base.len() + len)
 }
 
+const HIGH: u64 = 0x8080_8080_8080_8080;
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// The high bit of each byte says whether its other seven are `byte` or more: no sum is carried into the next byte.
+#[inline]
+const fn at_least(word: u64, byte: u8) -> u64 {
+    (word & !HIGH) + (0x80 - byte as u64) * ONES
+}
+
 /// Classifies eight bytes, the first in the lowest bits.
 #[inline]
 const fn classify(word: u64) -> Bytes {
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    // The high bit of each byte says whether its other seven are `$byte` or more: no sum is carried into the next byte.
-    macro_rules! at_least {
-        ($byte:expr) => {
-            (word & !HIGH) + (0x80 - $byte as u64) * ONES
-        };
-    }
-    let hyphens = at_least!(b'-') & !at_least!(b'.');
-    let dots = at_least!(b'.') & !at_least!(b'/');
-    let digits = at_least!(b'0') & !at_least!(b'9' + 1);
-    let letters = at_least!(b'a') & !at_least!(b'z' + 1);
+    let hyphens = at_least(word, b'-') & !at_least(word, b'.');
+    let dots = at_least(word, b'.') & !at_least(word, b'/');
+    let digits = at_least(word, b'0') & !at_least(word, b'9' + 1);
+    let letters = at_least(word, b'a') & !at_least(word, b'z' + 1);
     let others = !(hyphens | dots | digits | letters) | word;
     Bytes { dots: high_bits(dots), hyphens: high_bits(hyphens), others: high_bits(others) }
 }
