@@ -31,7 +31,7 @@ fn earlier(plan: &Plan<'_>) -> Earlier {
 
 /// The rows that are left of `before` when those that `gone` picks have gone, and the new ones of `after`.
 fn changed(before: &[Row], after: &[Row], gone: u64) -> Vec<Row> {
-    let stays = |place: usize| gone >> (place % 64) & 1 == 0 || place % 7 == 0;
+    let stays = |place: usize| gone >> (place % 64) & 1 == 0 || place.is_multiple_of(7);
     let mut rows: BTreeMap<&str, &Row> = BTreeMap::new();
     for (_, row) in before.iter().enumerate().filter(|(place, row)| stays(*place) || row.held.is_some()) {
         rows.insert(&row.hostname, row);
