@@ -14,6 +14,12 @@ pub(super) struct Locals {
 }
 
 impl Locals {
+    /// Makes room for some: a table that grows is filled again and again.
+    pub(super) fn reserve(&mut self, some: usize) {
+        self.table.reserve(some, |_| 0);
+        self.items.reserve(some);
+    }
+
     /// The number of the text at `at`; `text` reads it and those before.
     #[inline]
     pub(super) fn intern<'a>(&mut self, at: TextRef, text: impl Fn(TextRef) -> &'a [u8]) -> u32 {

@@ -182,7 +182,7 @@ fn judge(
             for domain in range {
                 let rows = &mut mine[starts[domain] - base..starts[domain + 1] - base];
                 let distinct = sort(rows, text);
-                let is_block = text.get(domains[domain]).contains(&b'/');
+                let is_block = text.is_own(domains[domain]) && text.get(domains[domain]).contains(&b'/');
                 if distinct && !is_block && rows.iter().all(|row| ordinary[row.attributes as usize]) {
                     continue;
                 }
@@ -210,6 +210,9 @@ fn judge(
 
 /// Sorts rows by name, and those of one name by where they stand. Says whether all names are different.
 fn sort(rows: &mut [Wanted], text: &Text) -> bool {
+    if rows.len() < 2 {
+        return true;
+    }
     let mut distinct = true;
     rows.sort_unstable_by(|a, b| {
         text.get(a.name).cmp(text.get(b.name)).then_with(|| {

@@ -54,7 +54,7 @@ const fn classify(word: u64) -> Bytes {
     // The high bit of each byte says whether its other seven are `$byte` or more: no sum is carried into the next byte.
     macro_rules! at_least {
         ($byte:expr) => {
-            (word & !HIGH) + (0x80 - $byte as u64) * ONES
+            ((word & !HIGH) + (0x80 - $byte as u64) * ONES)
         };
     }
     let hyphens = at_least!(b'-') & !at_least!(b'.');
