@@ -2,8 +2,8 @@
 
 use hashbrown::HashTable;
 
-use super::number::index;
 use super::text::{TextRef, stable_hash};
+use crate::dense::dense;
 
 /// Texts with numbers, in the order in which they came.
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ impl Locals {
         self.last = match self.table.find(hash, same) {
             Some(id) => *id,
             None => {
-                let id = index(items.len());
+                let id = dense(items.len());
                 items.push((hash, at));
                 self.table.insert_unique(hash, id, |id| items[*id as usize].0);
                 id

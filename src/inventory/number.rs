@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::intern::Locals;
 use super::text::TextRef;
+use crate::dense::dense;
 
 /// Numbers for all.
 #[derive(Debug, Default)]
@@ -46,7 +47,7 @@ pub(super) fn number<'a>(locals: &[&Locals], text: impl Fn(TextRef) -> &'a [u8] 
     // Places go by hash, so that each shard has its own, and all shards' are found at the same time.
     let shards = total / SHARD + 1;
     let parts: Vec<Vec<Vec<Entry>>> =
-        locals.par_iter().zip(&starts).map(|(local, start)| by_shard(local, index(*start), shards)).collect();
+        locals.par_iter().zip(&starts).map(|(local, start)| by_shard(local, dense(*start), shards)).collect();
     let ranks: Vec<AtomicU32> = (0..total).into_par_iter().map(|_| AtomicU32::new(0)).collect();
     let put = |entry: &Entry, rank: u32| ranks[entry.2 as usize].store(rank, Relaxed);
     let rank_shard = |shard: usize| {
@@ -68,7 +69,7 @@ pub(super) fn number<'a>(locals: &[&Locals], text: impl Fn(TextRef) -> &'a [u8] 
         let place = first_place[shard_of(*hash, shards)] + *id;
         let number = &mut by_place[place as usize];
         if *number == u32::MAX {
-            *number = index(items.len());
+            *number = dense(items.len());
             items.push(*item);
             places.push(place);
         }
@@ -108,9 +109,4 @@ fn rank<'a>(entries: &mut [Entry], text: impl Fn(&Entry) -> &'a [u8], put: impl 
         }
     }
     rank
-}
-
-/// A place as a dense number.
-pub(super) fn index(index: usize) -> u32 {
-    u32::try_from(index).unwrap_or_else(|_too_many| unreachable!("4 billion rows outlast memory"))
 }
