@@ -5,6 +5,7 @@
 
 // Core.
 pub mod time;
+mod dense;
 mod digest;
 pub mod name;
 pub mod psl;

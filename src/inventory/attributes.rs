@@ -1,8 +1,5 @@
 //! What the columns beside the hostname say. Each distinct combination is read once, however many rows have it.
 
-use std::borrow::Cow;
-use std::hash::Hash;
-
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
@@ -44,55 +41,50 @@ pub(super) struct Attributes {
 }
 
 /// One combination, read but not numbered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Raw<'a> {
-    account: Cow<'a, str>,
-    tenant: Cow<'a, str>,
-    label: Cow<'a, str>,
+    account: &'a str,
+    tenant: &'a str,
+    label: &'a str,
     profile: u32,
     challenge: Option<Challenge>,
     urgency: Urgency,
     ready: bool,
-    held: Option<(Cow<'a, str>, Timestamp, Timestamp)>,
+    held: Option<(&'a str, Timestamp, Timestamp)>,
 }
 
 /// Reads the combinations, which stand in `items` as columns joined by NUL; `key` finds them.
 pub(super) fn read<'a>(
     items: &[TextRef],
     key: impl Fn(TextRef) -> &'a [u8] + Sync,
-    settings: &Settings<'_>,
+    settings: &'a Settings<'a>,
 ) -> Attributes {
     let mut raws: Vec<Result<Raw<'_>, BadValue>> = items.par_iter().map(|at| read_one(key(*at), settings)).collect();
     refuse_contradictions(&mut raws);
-    let good = || raws.iter().filter_map(|raw| raw.as_ref().ok());
-    let accounts = Table::of(good().map(|raw| &*raw.account));
-    let tenants = Table::of(good().map(|raw| &*raw.tenant));
-    let urgencies = Table::of(good().map(|raw| raw.urgency));
-    let group_of = |raw: &'_ Raw<'_>| {
-        let (account, tenant) = (accounts.place(&&*raw.account), tenants.place(&&*raw.tenant));
-        (account, tenant, raw.profile, raw.challenge)
+    let accounts = Table::of(&raws, |_, raw| raw.account);
+    let tenants = Table::of(&raws, |_, raw| raw.tenant);
+    let urgencies = Table::of(&raws, |_, raw| raw.urgency);
+    let groups = Table::of(&raws, |index, raw| {
+        (accounts.places[index], tenants.places[index], raw.profile, raw.challenge, raw.label)
+    });
+    let held_terms = |(index, raw): (usize, &Result<Raw<'_>, BadValue>)| {
+        let (certificate, issued_at, expires_at) = raw.as_ref().ok()?.held?;
+        let (group, urgency) = (groups.places[index], urgencies.places[index]);
+        Some(HeldTerms { certificate: certificate.to_owned(), issued_at, expires_at, group, urgency })
     };
-    let groups = Table::of(good().map(|raw| (group_of(raw), &*raw.label)));
-    let number = |raw: &Raw<'_>| (groups.place(&(group_of(raw), &*raw.label)), urgencies.place(&raw.urgency));
-    let held_terms = |raw: &Raw<'_>| {
-        let (certificate, issued_at, expires_at) = raw.held.clone()?;
-        let (group, urgency) = number(raw);
-        Some(HeldTerms { certificate: certificate.into_owned(), issued_at, expires_at, group, urgency })
-    };
-    let mut held: Vec<HeldTerms> = raws.par_iter().filter_map(|raw| held_terms(raw.as_ref().ok()?)).collect();
+    let mut held: Vec<HeldTerms> = raws.par_iter().enumerate().filter_map(held_terms).collect();
     // A certificate's rows may differ in tenant, group or challenge; the first of them in order stands for it.
     held.par_sort_unstable();
     held.dedup_by(|a, b| a.certificate == b.certificate);
     let held_places: FxHashMap<&str, u32> =
         held.iter().zip(0..).map(|(terms, place)| (terms.certificate.as_str(), place)).collect();
-    let attribute = |raw: &Result<Raw<'_>, BadValue>| {
+    let attribute = |(index, raw): (usize, &Result<Raw<'_>, BadValue>)| {
         let raw = raw.as_ref().map_err(Clone::clone)?;
-        let (group, urgency) = number(raw);
-        let held = raw.held.as_ref().and_then(|(certificate, ..)| held_places.get(&**certificate).copied());
-        Ok(Attribute { group, urgency, held, ready: raw.ready })
+        let held = raw.held.and_then(|(certificate, ..)| held_places.get(certificate).copied());
+        Ok(Attribute { group: groups.places[index], urgency: urgencies.places[index], held, ready: raw.ready })
     };
-    let of = raws.par_iter().map(attribute).collect();
-    let group = |((account, tenant, profile, challenge), label): &(_, &str)| Group {
+    let of = raws.par_iter().enumerate().map(attribute).collect();
+    let group = |(account, tenant, profile, challenge, label): &(u32, u32, u32, _, &str)| Group {
         account: *account,
         tenant: *tenant,
         profile: *profile,
@@ -101,38 +93,37 @@ pub(super) fn read<'a>(
     };
     Attributes {
         accounts: accounts.things.iter().map(|text| (*text).to_owned()).collect(),
-        tenants: tenants.things.iter().map(|text| (*text).to_owned()).collect(),
-        groups: groups.things.iter().map(group).collect(),
+        tenants: tenants.things.par_iter().map(|text| (*text).to_owned()).collect(),
+        groups: groups.things.par_iter().map(group).collect(),
         urgencies: urgencies.things,
         held,
         of,
     }
 }
 
-/// Distinct things, sorted, and the place of each.
+/// The distinct values of a part of all combinations.
 struct Table<T> {
+    /// Sorted.
     things: Vec<T>,
-    places: FxHashMap<T, u32>,
+    /// By the number of the combination: the place of its own; 0 for those that make no sense.
+    places: Vec<u32>,
 }
 
-impl<T: Copy + Ord + Hash + Send> Table<T> {
-    fn of(things: impl Iterator<Item = T>) -> Self {
-        let mut places: FxHashMap<T, u32> = things.map(|thing| (thing, 0)).collect();
-        let mut things: Vec<T> = places.keys().copied().collect();
-        things.par_sort_unstable();
-        for (thing, place) in things.iter().zip(0..) {
-            places.insert(*thing, place);
+impl<T: Copy + Ord + Send> Table<T> {
+    fn of<'a>(raws: &[Result<Raw<'a>, BadValue>], part: impl Fn(usize, &Raw<'a>) -> T) -> Self {
+        let good = raws.iter().enumerate().filter_map(|(at, raw)| Some((part(at, raw.as_ref().ok()?), at)));
+        let mut sorted: Vec<(T, usize)> = good.collect();
+        sorted.par_sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let mut places = vec![0; raws.len()];
+        for (same, place) in sorted.chunk_by(|a, b| a.0 == b.0).zip(0..) {
+            same.iter().for_each(|(_, at)| places[*at] = place);
         }
-        Self { things, places }
-    }
-
-    /// The place of a thing that is in the table.
-    fn place(&self, thing: &T) -> u32 {
-        self.places.get(thing).copied().unwrap_or_default()
+        sorted.dedup_by(|a, b| a.0 == b.0);
+        Self { things: sorted.into_iter().map(|(thing, _)| thing).collect(), places }
     }
 }
 
-fn read_one<'a>(key: &'a [u8], settings: &Settings<'_>) -> Result<Raw<'a>, BadValue> {
+fn read_one<'a>(key: &'a [u8], settings: &Settings<'a>) -> Result<Raw<'a>, BadValue> {
     let mut fields = [""; Column::ALL.len()];
     for (field, bytes) in fields[1..].iter_mut().zip(key.split(|byte| *byte == 0)) {
         // The record was seen to be UTF-8.
@@ -148,12 +139,12 @@ fn read_one<'a>(key: &'a [u8], settings: &Settings<'_>) -> Result<Raw<'a>, BadVa
             bad(column, reason.strip_prefix(&format!("`{text}` ")).unwrap_or(&reason).to_owned())
         }),
     };
-    let or = |column: Column, default: &str| match field(column) {
-        "" => Cow::Owned(default.to_owned()),
-        text => Cow::Borrowed(text),
+    let or = |column: Column, default: &'a str| match field(column) {
+        "" => default,
+        text => text,
     };
     let profile = or(Column::Profile, settings.profile);
-    let profile = settings.policy.profile(&profile).ok_or_else(|| {
+    let profile = settings.policy.profile(profile).ok_or_else(|| {
         let known: Vec<&str> = settings.policy.profiles.iter().map(|profile| profile.name.as_str()).collect();
         bad(Column::Profile, format!("the policy has no such profile; it has {}", known.join(", ")))
     })?;
@@ -173,10 +164,11 @@ fn read_one<'a>(key: &'a [u8], settings: &Settings<'_>) -> Result<Raw<'a>, BadVa
     if deadline.is_some_and(|deadline| deadline <= settings.start) {
         return Err(bad(Column::Deadline, format!("lies in the past: the plan starts at {}", settings.start)));
     }
-    let ready = match field(Column::Ready).to_ascii_lowercase().as_str() {
-        "" | "yes" | "true" | "y" | "1" => true,
-        "no" | "false" | "n" | "0" => false,
-        _ => return Err(bad(Column::Ready, "is neither `yes` nor `no`".to_owned())),
+    let says_ready = |words: &[&str]| words.iter().any(|word| field(Column::Ready).eq_ignore_ascii_case(word));
+    let ready = match () {
+        () if says_ready(&["", "yes", "true", "y", "1"]) => true,
+        () if says_ready(&["no", "false", "n", "0"]) => false,
+        () => return Err(bad(Column::Ready, "is neither `yes` nor `no`".to_owned())),
     };
     let held = match (field(Column::Certificate), date(Column::IssuedAt)?, date(Column::ExpiresAt)?) {
         ("", None, None) => None,
@@ -193,12 +185,12 @@ fn read_one<'a>(key: &'a [u8], settings: &Settings<'_>) -> Result<Raw<'a>, BadVa
         (_, Some(issued), Some(expires)) if expires <= issued => {
             return Err(bad(Column::ExpiresAt, format!("is not after the issue at {issued}")));
         }
-        (certificate, Some(issued), Some(expires)) => Some((Cow::Borrowed(certificate), issued, expires)),
+        (certificate, Some(issued), Some(expires)) => Some((certificate, issued, expires)),
     };
     Ok(Raw {
         account: or(Column::Account, settings.account),
-        tenant: Cow::Borrowed(field(Column::Tenant)),
-        label: Cow::Borrowed(field(Column::Group)),
+        tenant: field(Column::Tenant),
+        label: field(Column::Group),
         profile: u32::try_from(profile.0).unwrap_or(u32::MAX),
         challenge,
         urgency: Urgency {
@@ -212,10 +204,10 @@ fn read_one<'a>(key: &'a [u8], settings: &Settings<'_>) -> Result<Raw<'a>, BadVa
 
 /// Rows of one certificate must agree on what a certificate has once.
 fn refuse_contradictions(raws: &mut [Result<Raw<'_>, BadValue>]) {
-    let mut by_certificate: Vec<(String, usize)> = Vec::new();
+    let mut by_certificate: Vec<(&str, usize)> = Vec::new();
     for (index, raw) in raws.iter().enumerate() {
         if let Ok(Raw { held: Some((certificate, ..)), .. }) = raw {
-            by_certificate.push((certificate.clone().into_owned(), index));
+            by_certificate.push((*certificate, index));
         }
     }
     by_certificate.par_sort_unstable();
@@ -224,7 +216,7 @@ fn refuse_contradictions(raws: &mut [Result<Raw<'_>, BadValue>]) {
             let raw = raws[index].as_ref().ok()?;
             let (_, issued, expires) = raw.held.as_ref()?;
             Some([
-                (Column::Account, raw.account.clone().into_owned()),
+                (Column::Account, raw.account.to_owned()),
                 (Column::Profile, raw.profile.to_string()),
                 (Column::IssuedAt, issued.to_string()),
                 (Column::ExpiresAt, expires.to_string()),
@@ -242,7 +234,7 @@ fn refuse_contradictions(raws: &mut [Result<Raw<'_>, BadValue>]) {
                 Column::Profile => format!("rows of this certificate have different values of {column}"),
                 _ => format!("rows of this certificate have different values of {column}: `{a}` and `{b}`"),
             };
-            raws[*index] = Err(BadValue { column: Column::Certificate, value: certificate.clone(), reason });
+            raws[*index] = Err(BadValue { column: Column::Certificate, value: (*certificate).to_owned(), reason });
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::name::{Canonical, NameError, address, canonical, scan};
 use crate::psl::SuffixList;
 
 /// Bytes of a chunk, more or less: large enough to forget the seams, small enough for the cache of what it interns.
-pub(super) const CHUNK_BYTES: usize = 8 << 20;
+pub(super) const CHUNK_BYTES: usize = 2 << 20;
 
 /// A part of a source which starts and ends between records.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +55,7 @@ pub(super) struct Parsed {
 /// Parses a chunk of `source`'s bytes.
 pub(super) fn parse(chunk: Chunk, bytes: &[u8], layout: &Layout, suffixes: &SuffixList) -> Parsed {
     let part = &bytes[chunk.start..chunk.end];
+    let others = &layout.columns[Column::Hostname as usize + 1..];
     let mut parser = Parser {
         chunk,
         bytes,
@@ -62,14 +63,16 @@ pub(super) fn parse(chunk: Chunk, bytes: &[u8], layout: &Layout, suffixes: &Suff
         suffixes,
         parsed: Parsed { arena: Arena { source: chunk.source, ..Arena::default() }, ..Parsed::default() },
         scratch: Vec::new(),
-        key: Vec::new(),
+        columns: &others[..others.iter().rposition(Option::is_some).map_or(0, |last| last + 1)],
         last: None,
         covering: None,
         // What is checked once for all is not checked in each record.
-        clean: std::str::from_utf8(part).is_ok() && memchr::memchr(0, part).is_none(),
+        clean: (part.is_ascii() || std::str::from_utf8(part).is_ok()) && memchr::memchr(0, part).is_none(),
     };
     let quoted = !layout.list && memchr::memchr(b'"', part).is_some();
     parser.parsed.rows.reserve(part.len() / 32);
+    parser.parsed.domains.reserve(part.len() / 256);
+    parser.parsed.attributes.reserve(part.len() / 256);
     let mut at = chunk.start;
     while at < chunk.end {
         if let Some(next) = parser.like_the_last(at) {
@@ -97,7 +100,8 @@ struct Parser<'a> {
     suffixes: &'a SuffixList,
     parsed: Parsed,
     scratch: Vec<u8>,
-    key: Vec<u8>,
+    /// Where the columns beside the hostname stand, up to the last one that is there.
+    columns: &'a [Option<usize>],
     last: Option<Last>,
     /// A domain that covers all names below it, and its number.
     covering: Option<(TextRef, u32)>,
@@ -320,21 +324,26 @@ impl Parser<'_> {
     /// The number of a record's attributes: all known columns but the hostname, joined by NUL (which none holds); those at the end
     /// that are empty are left out.
     fn attributes(&mut self, fields: &Fields<'_>) -> Result<u32, Reason> {
-        self.key.clear();
-        for index in &self.layout.columns[1..] {
-            self.key.extend_from_slice(index.map_or(&[][..], |index| fields.get(index)));
-            self.key.push(0);
+        let Parsed { attributes, keys, .. } = &mut self.parsed;
+        let start = keys.len();
+        for index in self.columns {
+            if let Some(index) = index {
+                keys.extend_from_slice(fields.get(*index));
+            }
+            keys.push(0);
         }
-        if self.key.len() > LEN_MAX - 90 {
+        let missing = Column::ALL.len() - 1 - self.columns.len();
+        if keys.len() - start + missing > LEN_MAX - 90 {
+            keys.truncate(start);
             return Err(Reason::TooLong);
         }
-        let filled = self.key.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        let Parsed { attributes, keys, .. } = &mut self.parsed;
-        let at = TextRef::new(self.chunk.arena, keys.len(), filled);
-        keys.extend_from_slice(&self.key[..filled]);
+        while keys.len() > start && keys.ends_with(&[0]) {
+            keys.pop();
+        }
+        let at = TextRef::new(self.chunk.arena, start, keys.len() - start);
         let number = attributes.intern(at, |at| &keys[at.offset()..at.offset() + at.len()]);
         if attributes.items[number as usize].1 != at {
-            keys.truncate(at.offset());
+            keys.truncate(start);
         }
         Ok(number)
     }

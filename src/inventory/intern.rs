@@ -2,8 +2,8 @@
 
 use hashbrown::HashTable;
 
-use super::number::index;
 use super::text::{TextRef, stable_hash};
+use crate::dense::dense;
 
 /// Texts with numbers, in the order in which they came.
 #[derive(Debug, Default)]
@@ -14,6 +14,12 @@ pub(super) struct Locals {
 }
 
 impl Locals {
+    /// Makes room for some: a table that grows is filled again and again.
+    pub(super) fn reserve(&mut self, some: usize) {
+        self.table.reserve(some, |_| 0);
+        self.items.reserve(some);
+    }
+
     /// The number of the text at `at`; `text` reads it and those before.
     #[inline]
     pub(super) fn intern<'a>(&mut self, at: TextRef, text: impl Fn(TextRef) -> &'a [u8]) -> u32 {
@@ -33,7 +39,7 @@ impl Locals {
         self.last = match self.table.find(hash, same) {
             Some(id) => *id,
             None => {
-                let id = index(items.len());
+                let id = dense(items.len());
                 items.push((hash, at));
                 self.table.insert_unique(hash, id, |id| items[*id as usize].0);
                 id

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::intern::Locals;
 use super::text::TextRef;
+use crate::dense::dense;
 
 /// Numbers for all.
 #[derive(Debug, Default)]
@@ -30,8 +31,8 @@ impl Numbering {
     }
 }
 
-/// A text of a chunk: its hash, the chunk, the chunk's number.
-type Entry = (u64, u32, u32);
+/// A text of a chunk: its hash, where it stands, and which one it is of all chunks' texts.
+type Entry = (u64, TextRef, u32);
 
 /// Texts that are sorted at once, more or less: few enough for a cache.
 const SHARD: usize = 32 * 1024;
@@ -46,13 +47,12 @@ pub(super) fn number<'a>(locals: &[&Locals], text: impl Fn(TextRef) -> &'a [u8] 
     // Places go by hash, so that each shard has its own, and all shards' are found at the same time.
     let shards = total / SHARD + 1;
     let parts: Vec<Vec<Vec<Entry>>> =
-        (0..locals.len()).into_par_iter().map(|chunk| by_shard(index(chunk), locals[chunk], shards)).collect();
+        locals.par_iter().zip(&starts).map(|(local, start)| by_shard(local, dense(*start), shards)).collect();
     let ranks: Vec<AtomicU32> = (0..total).into_par_iter().map(|_| AtomicU32::new(0)).collect();
-    let read = |entry: &Entry| text(locals[entry.1 as usize].items[entry.2 as usize].1);
-    let put = |entry: &Entry, rank: u32| ranks[starts[entry.1 as usize] + entry.2 as usize].store(rank, Relaxed);
+    let put = |entry: &Entry, rank: u32| ranks[entry.2 as usize].store(rank, Relaxed);
     let rank_shard = |shard: usize| {
         let mut entries: Vec<Entry> = parts.iter().flat_map(|part| &part[shard]).copied().collect();
-        rank(&mut entries, read, put)
+        rank(&mut entries, |entry| text(entry.1), put)
     };
     let counts: Vec<u32> = (0..shards).into_par_iter().map(rank_shard).collect();
     drop(parts);
@@ -69,7 +69,7 @@ pub(super) fn number<'a>(locals: &[&Locals], text: impl Fn(TextRef) -> &'a [u8] 
         let place = first_place[shard_of(*hash, shards)] + *id;
         let number = &mut by_place[place as usize];
         if *number == u32::MAX {
-            *number = index(items.len());
+            *number = dense(items.len());
             items.push(*item);
             places.push(place);
         }
@@ -78,11 +78,11 @@ pub(super) fn number<'a>(locals: &[&Locals], text: impl Fn(TextRef) -> &'a [u8] 
     Numbering { ids, starts, items, places, by_place }
 }
 
-/// A chunk's texts by shard.
-fn by_shard(chunk: u32, local: &Locals, shards: usize) -> Vec<Vec<Entry>> {
+/// A chunk's texts by shard; `start` is the first one's number among all chunks'.
+fn by_shard(local: &Locals, start: u32, shards: usize) -> Vec<Vec<Entry>> {
     let mut parts = vec![Vec::with_capacity(local.items.len() / shards * 5 / 4); shards];
-    for ((hash, _), id) in local.items.iter().zip(0..) {
-        parts[shard_of(*hash, shards)].push((*hash, chunk, id));
+    for ((hash, item), id) in local.items.iter().zip(start..) {
+        parts[shard_of(*hash, shards)].push((*hash, *item, id));
     }
     parts
 }
@@ -109,9 +109,4 @@ fn rank<'a>(entries: &mut [Entry], text: impl Fn(&Entry) -> &'a [u8], put: impl 
         }
     }
     rank
-}
-
-/// A place as a dense number.
-pub(super) fn index(index: usize) -> u32 {
-    u32::try_from(index).unwrap_or_else(|_too_many| unreachable!("4 billion rows outlast memory"))
 }

@@ -8,11 +8,12 @@ use rustc_hash::FxHashSet;
 use super::attributes::{self, Attribute, Attributes, BadValue};
 use super::chunk::{ChunkRow, Parsed};
 use super::layout::{Layout, line_at, read_record};
-use super::number::{Numbering, index, number};
+use super::number::{Numbering, number};
 use super::reject::{Column, Reason, Reject, locate};
 use super::split::open_quote;
 use super::text::{Source, Text, TextRef};
 use super::{Challenge, Counts, HeldName, Inventory, Settings, Wanted};
+use crate::dense::dense;
 
 /// Why a row does not stay among the names wanted.
 enum Fate {
@@ -61,7 +62,7 @@ pub(super) fn gather(sources: Vec<Source>, mut parsed: Vec<Parsed>, settings: &S
                 Fate::Duplicate => counts.duplicates += 1,
                 Fate::NotReady => counts.not_ready += 1,
                 Fate::Held(certificate) => {
-                    held_names.push(HeldName { certificate: *certificate, domain: index(domain), name });
+                    held_names.push(HeldName { certificate: *certificate, domain: dense(domain), name });
                 }
                 Fate::Differs => rejects.push(reject(&text, name, Reason::Differs)),
                 Fate::Bad(column, value, reason) => {
@@ -127,10 +128,10 @@ fn by_domain(parsed: &[Parsed], domains: &Numbering, combinations: &Numbering) -
         let to = others_next.first().copied().unwrap_or(total);
         let (mine, others) = rest.split_at_mut(to - base);
         parts.push((from, base, my_next, mine));
-        (rest, next, from, base) = (others, others_next, from + index(end), to);
+        (rest, next, from, base) = (others, others_next, from + dense(end), to);
     }
     parts.into_par_iter().for_each(|(from, base, next, mine)| {
-        let to = from + index(next.len());
+        let to = from + dense(next.len());
         for (chunk, parsed) in parsed.iter().enumerate() {
             // What stands together has numbers that stand together: most chunks have none in most parts.
             if ranges[chunk].start >= to || ranges[chunk].end <= from {
@@ -182,7 +183,7 @@ fn judge(
             for domain in range {
                 let rows = &mut mine[starts[domain] - base..starts[domain + 1] - base];
                 let distinct = sort(rows, text);
-                let is_block = text.get(domains[domain]).contains(&b'/');
+                let is_block = text.is_own(domains[domain]) && text.get(domains[domain]).contains(&b'/');
                 if distinct && !is_block && rows.iter().all(|row| ordinary[row.attributes as usize]) {
                     continue;
                 }
@@ -210,6 +211,9 @@ fn judge(
 
 /// Sorts rows by name, and those of one name by where they stand. Says whether all names are different.
 fn sort(rows: &mut [Wanted], text: &Text) -> bool {
+    if rows.len() < 2 {
+        return true;
+    }
     let mut distinct = true;
     rows.sort_unstable_by(|a, b| {
         text.get(a.name).cmp(text.get(b.name)).then_with(|| {
@@ -336,7 +340,7 @@ impl Inventory {
                 }
                 continue;
             }
-            let certificate = index(kept.len());
+            let certificate = dense(kept.len());
             kept.push(terms.clone());
             kept_names.extend(of_one.iter().map(|held| HeldName { certificate, ..*held }));
             self.held_starts.push(kept_names.len());

@@ -10,8 +10,10 @@ pub struct Source {
 }
 
 /// Where a text stands: which buffer, where in it, how long. Ordered by place, not by text.
+///
+/// In two halves, the higher one first: what holds one and another number then takes 12 bytes, not 16.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct TextRef(u64);
+pub struct TextRef(u32, u32);
 
 const LEN_BITS: u32 = 12;
 const OFFSET_BITS: u32 = 36;
@@ -23,21 +25,27 @@ pub(super) const BUFFERS_MAX: usize = 1 << (64 - LEN_BITS - OFFSET_BITS);
 
 impl TextRef {
     /// The caller holds the bounds: see `LEN_MAX`, `OFFSET_MAX`, `BUFFERS_MAX`.
+    #[expect(clippy::cast_possible_truncation, reason = "the halves")]
     pub(super) const fn new(buffer: usize, offset: usize, len: usize) -> Self {
-        Self((buffer as u64) << (LEN_BITS + OFFSET_BITS) | (offset as u64) << LEN_BITS | len as u64)
+        let bits = (buffer as u64) << (LEN_BITS + OFFSET_BITS) | (offset as u64) << LEN_BITS | len as u64;
+        Self((bits >> 32) as u32, bits as u32)
+    }
+
+    const fn bits(self) -> u64 {
+        (self.0 as u64) << 32 | self.1 as u64
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "12 bits")]
     pub(super) const fn len(self) -> usize {
-        self.0 as usize & LEN_MAX
+        self.bits() as usize & LEN_MAX
     }
 
     pub(super) const fn buffer(self) -> usize {
-        (self.0 >> (LEN_BITS + OFFSET_BITS)) as usize
+        (self.bits() >> (LEN_BITS + OFFSET_BITS)) as usize
     }
 
     pub(super) const fn offset(self) -> usize {
-        (self.0 >> LEN_BITS) as usize & OFFSET_MAX
+        (self.bits() >> LEN_BITS) as usize & OFFSET_MAX
     }
 
     /// Its last `len` bytes.
@@ -73,6 +81,12 @@ impl Text {
             Some(arena) => &self.arenas[arena].bytes,
         };
         &bytes[at.offset()..at.offset() + at.len()]
+    }
+
+    /// Whether it stands in no source: only then it can be an address block.
+    #[inline]
+    pub(super) fn is_own(&self, at: TextRef) -> bool {
+        at.buffer() >= self.sources.len()
     }
 
     /// The source that a name comes from, and the offset at which its record starts.

@@ -8,6 +8,7 @@ use hashbrown::HashTable;
 use rustc_hash::FxHasher;
 
 use super::SuffixListError;
+use crate::dense::dense;
 
 /// The part of the list that a rule stands in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -200,8 +201,4 @@ fn ascii(rule: &str) -> Result<Cow<'_, str>, SuffixListError> {
     }
     let ascii = idna::domain_to_ascii(rule);
     ascii.map(Cow::Owned).map_err(|_invalid| SuffixListError::Rule(format!("rule `{rule}` is invalid")))
-}
-
-fn dense(index: usize) -> u32 {
-    u32::try_from(index).unwrap_or_else(|_too_many| unreachable!("a list has less than 4 GB"))
 }

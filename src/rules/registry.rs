@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::Exemption;
 use crate::buckets::{Batch, BucketId, Buckets, Mode, Transaction};
+use crate::dense::dense;
 use crate::limits::overrides::ipv6_range;
 use crate::limits::{LimitName, Limits};
 use crate::name::{Identifier, NameSet, SetKey};
@@ -78,10 +79,6 @@ impl<T: Clone + Eq + Hash> Interner<T> {
             next
         })
     }
-}
-
-fn dense(len: usize) -> u32 {
-    u32::try_from(len).unwrap_or_else(|_too_many| unreachable!("ids of 32 bits outlast memory"))
 }
 
 /// How many buckets of a kind an order has.
