@@ -14,6 +14,7 @@ pub mod buckets;
 pub mod rules;
 pub mod inventory;
 pub mod plan;
+pub mod sim;
 
 // Shell.
 pub mod clock;
