@@ -104,6 +104,17 @@ impl Model {
         self.registry.describe(bucket)
     }
 
+    /// Which limit's bucket that is.
+    #[must_use]
+    pub fn limit_of(&self, bucket: BucketId) -> LimitName {
+        registry::limit_of(self.registry.key(bucket))
+    }
+
+    /// All buckets that anything has asked for.
+    pub fn all_buckets(&self) -> impl Iterator<Item = BucketId> + '_ {
+        self.registry.known_buckets().map(|(_, bucket)| bucket)
+    }
+
     /// Whether the bucket's quota is an override.
     #[must_use]
     pub fn is_overridden(&self, bucket: BucketId) -> bool {

@@ -363,7 +363,7 @@ impl Registry {
     }
 }
 
-const fn limit_of(key: BucketKey) -> LimitName {
+pub(super) const fn limit_of(key: BucketKey) -> LimitName {
     match key {
         BucketKey::NewRegistrationsPerIpAddress(_) => LimitName::NewRegistrationsPerIpAddress,
         BucketKey::NewRegistrationsPerIpv6Range(_) => LimitName::NewRegistrationsPerIpv6Range,
