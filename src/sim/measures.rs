@@ -95,7 +95,7 @@ fn by_name<S: Serializer>(values: &BTreeMap<Measure, Value>, serializer: S) -> R
 }
 
 /// A value as JSON has it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Json(pub Value);
 
 impl Serialize for Json {

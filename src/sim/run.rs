@@ -91,13 +91,13 @@ struct Run<'a, 'b> {
 /// Runs a scenario with `seed`.
 #[must_use]
 pub fn run(setup: &Setup, seed: Seed) -> Measures {
-    Run::new(setup, seed, None).to_end()
+    Run::new(setup, seed, None).finish()
 }
 
 /// The same, and tells `trace` every step.
 #[must_use]
 pub fn run_traced(setup: &Setup, seed: Seed, trace: &mut dyn FnMut(&Entry)) -> Measures {
-    Run::new(setup, seed, Some(trace)).to_end()
+    Run::new(setup, seed, Some(trace)).finish()
 }
 
 impl<'a, 'b> Run<'a, 'b> {
@@ -169,7 +169,7 @@ impl<'a, 'b> Run<'a, 'b> {
         }
     }
 
-    fn to_end(mut self) -> Measures {
+    fn finish(mut self) -> Measures {
         while let Some(at) = self.queue.next_at() {
             if at >= self.setup.end || self.tally.counts.bound_hit {
                 break;

@@ -247,6 +247,14 @@ pub enum ScenarioError {
 }
 
 impl Scenario {
+    /// The same with all clients behaving so.
+    #[must_use]
+    pub fn with_behaviour(&self, behaviour: Behaviour) -> Self {
+        let mut scenario = self.clone();
+        scenario.clients.iter_mut().for_each(|client| client.behaviour = behaviour);
+        scenario
+    }
+
     /// When it ends.
     #[must_use]
     pub const fn end(&self) -> Timestamp {

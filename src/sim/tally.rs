@@ -287,10 +287,10 @@ impl<'a> Tally<'a> {
         let hours = (end.since(self.setup.start).nanos() / HOUR.nanos()).max(1).unsigned_abs();
         let mean = |wait: &Wait| Span::from_nanos(i64::try_from(wait.total / wait.names.max(1)).unwrap_or(i64::MAX));
         let worst = self.waits.iter().map(mean).max().unwrap_or_default();
-        let all = self.waits.iter().fold(Wait::default(), |sum, wait| Wait {
-            total: sum.total + wait.total,
-            names: sum.names + wait.names,
-        });
+        let all = self
+            .waits
+            .iter()
+            .fold(Wait::default(), |sum, wait| Wait { total: sum.total + wait.total, names: sum.names + wait.names });
         let peak = self.renewals_by_hour.iter().max().copied().unwrap_or_default();
         let mut set = |measure, value| measures.values.insert(measure, value);
         set(Measure::RenewalsPerHourPeak, Value::Count(u64::from(peak)));

@@ -206,7 +206,9 @@ impl Run<'_, '_> {
             if client.is_down {
                 return;
             }
-            while let Some(Reverse((due, lineage))) = client.due.peek().copied().filter(|Reverse((due, _))| *due <= self.now) {
+            while let Some(Reverse((due, lineage))) =
+                client.due.peek().copied().filter(|Reverse((due, _))| *due <= self.now)
+            {
                 client.due.pop();
                 if self.lineages[lineage as usize].due == due {
                     return self.perform_late(number, lineage);
@@ -331,7 +333,7 @@ impl Run<'_, '_> {
         of.in_flight = false;
         of.failures = of.failures.saturating_add(1);
         let backoff = client.parameters.backoff;
-        let step = backoff.get(usize::from(of.failures) - 1).or(backoff.last()).copied();
+        let step = backoff.get(usize::from(of.failures) - 1).or_else(|| backoff.last()).copied();
         // Without any backoff: at the next look.
         let wait = waits.or(step).unwrap_or(Span::from_nanos(1));
         self.set_due(lineage, now.plus(wait));

@@ -1,12 +1,12 @@
 //! What happens to the CA, to clients and to hostnames, as the scenario has it.
 
 use super::{Event, Failing, Run};
+use crate::limits::Policy;
 use crate::plan::Share;
 use crate::sim::behaviour::{Pace, Renewal};
 use crate::sim::random::{Purpose, Stream};
 use crate::sim::scenario::What;
 use crate::sim::trace::Step;
-use crate::limits::Policy;
 use crate::time::{Span, Timestamp};
 
 /// How often a client asks for renewal information: it learns of a revocation within this time.

@@ -267,13 +267,13 @@ impl ClientFile {
             name: self.name.unwrap_or_else(|| behaviour.to_string()),
             behaviour,
             account: self.account.unwrap_or_else(|| "default".to_owned()),
-            ip: self.ip.map_or(IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)), |ip| ip.0),
+            ip: self.ip.map_or_else(|| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)), |ip| ip.0),
             replicas: self.replicas.map_or(1, Spanned::into_inner),
             profile: self.profile.unwrap_or_else(|| "classic".to_owned()),
-            share: self.share.map_or(Share::parts_per_million(1_000_000), |share| share.0),
+            share: self.share.map_or_else(|| Share::parts_per_million(1_000_000), |share| share.0),
             names_per_certificate: self.names_per_cert.map(Spanned::into_inner),
             margin: self.margin.map(|margin| margin.0),
-            headroom: self.headroom.map_or(Share::parts_per_million(100_000), |headroom| headroom.0),
+            headroom: self.headroom.map_or_else(|| Share::parts_per_million(100_000), |headroom| headroom.0),
             tick: self.tick.map(|tick| tick.into_inner().0),
         })
     }

@@ -123,9 +123,8 @@ impl Builder {
 }
 
 fn set(names: &[&str]) -> Result<NameSet, SetupError> {
-    let parse = |name: &&str| {
-        Identifier::parse(name).map_err(|reason| SetupError::Name { name: (*name).to_owned(), reason })
-    };
+    let parse =
+        |name: &&str| Identifier::parse(name).map_err(|reason| SetupError::Name { name: (*name).to_owned(), reason });
     let identifiers = names.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     let none = || SetupError::Name { name: String::new(), reason: crate::name::NameError::Empty };
     NameSet::new(identifiers).ok_or_else(none)

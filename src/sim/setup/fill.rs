@@ -187,7 +187,8 @@ impl Filler<'_> {
             }
             let inventory = self.inventory(client)?;
             if self.domains.is_empty() {
-                let mut domains: Vec<u32> = (0..inventory.domain_count()).filter_map(|id| u32::try_from(id).ok()).collect();
+                let mut domains: Vec<u32> =
+                    (0..inventory.domain_count()).filter_map(|id| u32::try_from(id).ok()).collect();
                 domains.sort_unstable_by_key(|domain| inventory.domain_place(*domain));
                 self.domains = domains.into_iter().map(|domain| inventory.domain(domain).to_owned()).collect();
             }
@@ -240,7 +241,8 @@ impl Filler<'_> {
         };
         for replica in 0..client.replicas {
             let number = u32::try_from(self.actors.len()).unwrap_or(u32::MAX);
-            let name = if client.replicas == 1 { client.name.clone() } else { format!("{}-{}", client.name, replica + 1) };
+            let name =
+                if client.replicas == 1 { client.name.clone() } else { format!("{}-{}", client.name, replica + 1) };
             for (_, wish) in (0..).zip(&wishes).filter(|(index, _)| mine(*index)) {
                 let names: Vec<&str> = wish.names.iter().map(String::as_str).collect();
                 self.builder.add(&Wish {
@@ -261,7 +263,7 @@ impl Filler<'_> {
 
     fn options(&self, client: &Client, parameters: &Parameters) -> Options {
         let planned = parameters.pace == Pace::Planned;
-        let names = client.names_per_certificate.or((!planned).then_some(parameters.names_per_certificate));
+        let names = client.names_per_certificate.or_else(|| (!planned).then_some(parameters.names_per_certificate));
         Options {
             margin: client.margin,
             headroom: client.headroom,
@@ -361,7 +363,8 @@ impl Filler<'_> {
         for (number, actor) in (0..).zip(&mut self.actors) {
             let place = |number| self.builder.lineages.partition_point(|lineage| lineage.actor < number);
             let range = place(number)..place(number + 1);
-            actor.lineages = u32::try_from(range.start).unwrap_or(u32::MAX)..u32::try_from(range.end).unwrap_or(u32::MAX);
+            actor.lineages =
+                u32::try_from(range.start).unwrap_or(u32::MAX)..u32::try_from(range.end).unwrap_or(u32::MAX);
         }
     }
 
