@@ -56,7 +56,8 @@ pub enum Decision {
 pub struct Model {
     limits: Limits,
     suffixes: Arc<SuffixList>,
-    registry: Registry,
+    /// Shared between copies of a model until one of them learns something new.
+    registry: Arc<Registry>,
     buckets: Buckets,
     /// By set: when it was issued last; [`NEVER`], or beyond the end: never.
     issued: Vec<Timestamp>,
@@ -73,7 +74,7 @@ impl Model {
         Self {
             limits,
             suffixes: Arc::new(suffixes),
-            registry: Registry::default(),
+            registry: Arc::default(),
             buckets: Buckets::default(),
             issued: Vec::new(),
             paused: FxHashSet::default(),
@@ -126,7 +127,7 @@ impl Model {
     /// # Panics
     /// With more than 60,000 names, far above what any CA takes.
     pub fn order(&mut self, account: &str, names: &NameSet) -> OrderId {
-        self.registry.order(account, names, &self.limits, &self.suffixes, &mut self.buckets)
+        Arc::make_mut(&mut self.registry).order(account, names, &self.limits, &self.suffixes, &mut self.buckets)
     }
 
     /// What exempts the order at `now`, given whether it `replaces` a certificate whose suggested window is open.
@@ -195,7 +196,11 @@ impl Model {
     }
 
     fn push(&mut self, key: BucketKey, mode: Mode, batch: &mut Batch) {
-        batch.push(Transaction::of(self.registry.bucket(key, &self.limits, &mut self.buckets), mode));
+        let bucket = match self.registry.asked(key) {
+            Some(known) => known,
+            None => Arc::make_mut(&mut self.registry).bucket(key, &self.limits, &mut self.buckets),
+        };
+        batch.push(Transaction::of(bucket, mode));
     }
 
     /// A validation of `identifier` for `account` failed at `now`, or its pending authorization was deactivated.
@@ -207,7 +212,7 @@ impl Model {
         now: Timestamp,
         [failures, pausing]: [&mut Batch; 2],
     ) -> bool {
-        let pair = self.registry.pair(account, identifier);
+        let pair = Arc::make_mut(&mut self.registry).pair(account, identifier);
         self.pair_failed(pair, now, [failures, pausing])
     }
 
@@ -230,7 +235,7 @@ impl Model {
 
     /// A validation of `identifier` for `account` succeeded at `now`.
     pub fn validation_succeeded(&mut self, account: &str, identifier: &Identifier, now: Timestamp, batch: &mut Batch) {
-        let Pair { account, name } = self.registry.pair(account, identifier);
+        let Pair { account, name } = Arc::make_mut(&mut self.registry).pair(account, identifier);
         let key = BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(account, name);
         batch.clear();
         self.push(key, Mode::Reset, batch);
@@ -254,7 +259,7 @@ impl Model {
 
     /// A person unpaused the pair. Returns whether it was paused.
     pub fn unpause(&mut self, account: &str, identifier: &Identifier) -> bool {
-        let pair = self.registry.pair(account, identifier);
+        let pair = Arc::make_mut(&mut self.registry).pair(account, identifier);
         self.unpause_pair(pair)
     }
 
@@ -279,7 +284,7 @@ impl Model {
                 buckets.set_tat(new, self.buckets.tat(old));
             }
         }
-        (self.registry, self.buckets, self.limits) = (registry, buckets, limits);
+        (self.registry, self.buckets, self.limits) = (Arc::new(registry), buckets, limits);
         orders
     }
 }

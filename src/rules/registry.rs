@@ -114,7 +114,8 @@ pub(super) struct Registry {
     domains: Interner<Box<str>>,
     sets: Interner<SetKey>,
     by_key: FxHashMap<BucketKey, Option<BucketId>>,
-    keys: Vec<BucketKey>,
+    /// By place: whose bucket it is, and its id.
+    keys: Vec<(BucketKey, BucketId)>,
     order_ids: FxHashMap<(u32, u32), OrderId>,
     order_buckets: Vec<Option<BucketId>>,
     orders: Vec<Order>,
@@ -150,9 +151,14 @@ impl Registry {
         self.by_key.get(&key).copied().flatten()
     }
 
+    /// The bucket of `key`, or that its limit is off, if anything has asked.
+    pub(super) fn asked(&self, key: BucketKey) -> Option<Option<BucketId>> {
+        self.by_key.get(&key).copied()
+    }
+
     /// All buckets, by place, with their keys.
     pub(super) fn known_buckets(&self) -> impl Iterator<Item = (BucketKey, BucketId)> + '_ {
-        self.keys.iter().filter_map(|&key| Some((key, self.known(key)?)))
+        self.keys.iter().copied()
     }
 
     /// The same orders under other limits, and their ids by place.
@@ -171,7 +177,7 @@ impl Registry {
             new.add(Parts { account: of.account, set: of.set, domains, names }, limits, buckets)
         });
         let orders = orders.collect();
-        for &key in &self.keys {
+        for &(key, _) in &self.keys {
             new.bucket(key, limits, buckets);
         }
         (new, orders)
@@ -185,7 +191,7 @@ impl Registry {
     }
 
     pub(super) fn key(&self, bucket: BucketId) -> BucketKey {
-        self.keys[bucket.index()]
+        self.keys[bucket.index()].0
     }
 
     /// The bucket of `key`; `None` where its limit is off for it.
@@ -197,8 +203,9 @@ impl Registry {
         let bucket = quota.map(|quota| {
             let pauses = matches!(key, BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(..));
             self.pausing += usize::from(pauses);
-            self.keys.push(key);
-            buckets.add(quota)
+            let bucket = buckets.add(quota);
+            self.keys.push((key, bucket));
+            bucket
         });
         self.by_key.insert(key, bucket);
         bucket

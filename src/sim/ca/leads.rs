@@ -53,7 +53,7 @@ impl Leads {
                 candidates[limit].clear();
             }
             // A few are enough to name one.
-            if left == least[limit] && candidates[limit].len() < 1_000 {
+            if left == least[limit] && candidates[limit].len() < 100 {
                 candidates[limit].push(bucket);
             }
         }
