@@ -12,6 +12,7 @@
 //! | successful validation | reset the name's pausing |
 
 mod registry;
+mod stakes;
 
 use std::net::IpAddr;
 
@@ -25,6 +26,7 @@ use crate::time::Timestamp;
 
 use registry::Registry;
 pub use registry::{BucketKey, OrderId};
+pub use stakes::{Part, Stake};
 
 /// Why an order does not count, or counts less.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
@@ -50,7 +52,7 @@ pub enum Decision {
 }
 
 /// All that one CA counts: limits, buckets, sets issued lately, paused pairs. Names are dense ids inside.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Model {
     limits: Limits,
     suffixes: SuffixList,

@@ -100,7 +100,20 @@ struct Order {
     names_end: u32,
 }
 
-#[derive(Debug, Default)]
+/// The buckets of an order. Of both runs the last is the set's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Runs<'a> {
+    /// Those that a new order asks: the account's orders, the names' failures, the domains, the set.
+    pub(super) asked: &'a [Option<BucketId>],
+    /// Where among them the domains start.
+    pub(super) domains: usize,
+    /// Those that an issue spends: the domains, the set.
+    pub(super) spent: &'a [Option<BucketId>],
+    /// Whether the account has domain buckets of its own, and spends from the common ones without asking.
+    pub(super) own_domain_buckets: bool,
+}
+
+#[derive(Clone, Debug, Default)]
 pub(super) struct Registry {
     accounts: Interner<Box<str>>,
     names: Interner<Identifier>,
@@ -135,6 +148,11 @@ impl Registry {
         });
         self.by_key.insert(key, bucket);
         bucket
+    }
+
+    /// The bucket of `key` if it was ever asked for.
+    pub(super) fn known_bucket(&self, key: BucketKey) -> Option<BucketId> {
+        self.by_key.get(&key).copied().flatten()
     }
 
     pub(super) fn is_overridden(&self, bucket: BucketId, limits: &Limits) -> bool {
@@ -264,6 +282,17 @@ impl Registry {
     pub(super) fn pairs_of(&self, order: OrderId) -> impl Iterator<Item = (u32, u32)> + '_ {
         let of = self.orders[order.index()];
         self.order_names[of.names as usize..of.names_end as usize].iter().map(move |&name| (of.account, name))
+    }
+
+    /// What an order asks and what its certificate spends.
+    pub(super) fn runs(&self, order: OrderId) -> Runs<'_> {
+        let Order { issue, issue_end, .. } = self.orders[order.index()];
+        Runs {
+            asked: &self.order_buckets[order.start as usize..][..=usize::from(order.set)],
+            domains: usize::from(order.domains),
+            spent: &self.order_buckets[issue as usize..issue_end as usize],
+            own_domain_buckets: issue != order.start + u32::from(order.domains),
+        }
     }
 
     /// What a new order checks and spends.
