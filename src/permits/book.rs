@@ -9,13 +9,17 @@ use super::{
     Act, Claim, Event, Holder, Moves, Permit, PermitError, PermitId, Sending, State, Tally, Terms, WINDOW_LEAD,
 };
 use crate::buckets::BucketId;
+use crate::gcra::Quota;
 use crate::name::NameSet;
 use crate::plan::Share;
-use crate::rules::{Model, OrderId, Part};
+use crate::rules::{Model, OrderId, Part, Stake};
 use crate::time::{Span, Timestamp};
 
 /// How long a permit is given for where the caller does not say.
 pub const LEASE: Span = Span::from_seconds(30 * 60);
+
+/// When to ask again where an order that asks stands in the way of one that takes without asking.
+const ASK_AGAIN: Span = Span::from_seconds(60);
 
 /// A request for a permit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,6 +103,8 @@ pub struct Book {
     model: Model,
     /// Tokens set aside, by bucket.
     held: Vec<u32>,
+    /// How many of them the CA is still to be asked for, or may be.
+    asked: Vec<u32>,
     permits: Vec<Option<Permit>>,
     /// Places of permits that were forgotten.
     free: Vec<PermitId>,
@@ -112,8 +118,15 @@ impl Book {
     /// A book without permits. `model` says what is known of the buckets and of the sets issued.
     #[must_use]
     pub fn new(model: Model) -> Self {
-        let (held, permits, free) = (Vec::new(), Vec::new(), Vec::new());
-        Self { model, held, permits, free, by_set: FxHashMap::default(), leases: BinaryHeap::new() }
+        Self {
+            model,
+            held: Vec::new(),
+            asked: Vec::new(),
+            permits: Vec::new(),
+            free: Vec::new(),
+            by_set: FxHashMap::default(),
+            leases: BinaryHeap::new(),
+        }
     }
 
     /// What is known of the buckets, but for what is held.
@@ -206,9 +219,13 @@ impl Book {
         let mut blocking = Vec::new();
         for stake in self.model.stakes(request.order, claim.exemption()) {
             let (bucket, tally) = (stake.bucket, self.tally(stake.bucket));
-            if stake.asked {
-                let at = tally.fits_at(self.usable(bucket, stake.part, request.headroom), 1, now);
-                blocking.extend((at > now).then_some(Blocked { bucket, at }));
+            let at = tally.fits_at(self.usable(&stake, request.headroom), 1, now);
+            let under_way = self.asked.get(bucket.index()).is_some_and(|asked| *asked > 0);
+            if at > now && stake.asked {
+                blocking.push(Blocked { bucket, at });
+            } else if at > now && under_way {
+                // It would take, unasked, what another order was let go for. That one is soon over.
+                blocking.push(Blocked { bucket, at: at.min(now.plus(ASK_AGAIN)) });
             }
             // Whoever asks: a failure more must not pause the name.
             if let Part::Failures(name) = stake.part
@@ -221,11 +238,12 @@ impl Book {
         blocking
     }
 
-    fn usable(&self, bucket: BucketId, part: Part, headroom: Share) -> crate::gcra::Quota {
-        let quota = self.model.buckets().quota(bucket);
-        match part {
-            Part::Order | Part::Domain => quota.with_burst_at_most(headroom.leaves(quota.burst())),
-            Part::Set | Part::Failures(_) => quota,
+    /// What of a bucket the request may use.
+    fn usable(&self, stake: &Stake, headroom: Share) -> Quota {
+        let quota = self.model.buckets().quota(stake.bucket);
+        match stake.part {
+            Part::Order | Part::Domain if stake.asked => quota.with_burst_at_most(headroom.leaves(quota.burst())),
+            Part::Order | Part::Domain | Part::Set | Part::Failures(_) => quota,
         }
     }
 
@@ -308,15 +326,16 @@ impl Book {
     fn carry_out(&mut self, permit: &Permit, moves: &Moves, failed: &[u16], named: Option<BucketId>) {
         let Terms { order, claim, .. } = permit.terms();
         self.held.resize(self.model.buckets().len(), 0);
+        self.asked.resize(self.model.buckets().len(), 0);
         let stakes: Vec<_> = self.model.stakes(order, claim.exemption()).collect();
         for stake in stakes {
             let name = if let Part::Failures(name) = stake.part { Some(name) } else { None };
             let act = moves.act(stake.part, name.is_some_and(|name| failed.contains(&name)));
-            let held = &mut self.held[stake.bucket.index()];
+            let (held, asked) = (&mut self.held[stake.bucket.index()], &mut self.asked[stake.bucket.index()]);
             match act {
                 Act::Nothing | Act::Charge => {}
-                Act::Hold => *held += 1,
-                Act::Spend | Act::Release => *held -= 1,
+                Act::Hold => (*held, *asked) = (*held + 1, *asked + u32::from(stake.asked)),
+                Act::Spend | Act::Release => (*held, *asked) = (*held - 1, *asked - u32::from(stake.asked)),
             }
             if matches!(act, Act::Spend | Act::Charge) {
                 let quota = self.model.buckets().quota(stake.bucket);
