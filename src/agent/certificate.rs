@@ -43,6 +43,8 @@ pub(super) struct Certificate {
     pub(super) ari_failures: Option<u32>,
     /// Failures in a row that were no name's.
     pub(super) failures: u32,
+    /// Its place in the order of choice, kept until there is an outcome or it has to wait by itself.
+    pub(super) key: Option<Key>,
     /// A gate has told it that it is not exempt.
     pub(super) counts: bool,
     /// Its entry among the wakes that holds.
@@ -63,6 +65,7 @@ impl Certificate {
             ari_at: NEVER,
             ari_failures: None,
             failures,
+            key: None,
             counts: held.is_none(),
             wake: NEVER,
         }
@@ -120,6 +123,22 @@ impl Certificate {
     pub(super) fn replaces(&self, now: Timestamp) -> Option<Window> {
         let held = self.held.filter(|held| !held.replaced)?;
         held.window.filter(|window| window.start <= now && now < window.end)
+    }
+
+    /// Whether nothing is to be done before the CA has answered: before a renewal it is asked at least once, so that it can be exempt.
+    pub(super) fn awaits_answer(&self, config: &Config, now: Timestamp) -> bool {
+        self.asks(config, now) && self.ari_at == NEVER && self.ari_failures.is_none()
+    }
+
+    /// When it is to be looked at again; [`NEVER`]: not before an event.
+    pub(super) fn next_look(&self, config: &Config, now: Timestamp) -> Timestamp {
+        match self.phase {
+            Phase::Waiting if self.awaits_answer(config, now) && self.due() <= now => NEVER,
+            Phase::Waiting if self.asks(config, now) => self.due().min(self.ari_at),
+            Phase::Waiting => self.due(),
+            Phase::Queued { key, .. } if key.class == Class::Renewal => self.urgent_at(),
+            Phase::Queued { .. } | Phase::Asking | Phase::Ordering(_) | Phase::Stopped | Phase::Removed => NEVER,
+        }
     }
 
     /// Whether the CA may be asked for a window at `now`.

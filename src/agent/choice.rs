@@ -51,12 +51,7 @@ impl Agent {
     /// The certificate is looked at again when something of it comes due.
     pub(super) fn schedule(&mut self, id: CertificateId, now: Timestamp) {
         let of = self.at(id);
-        let wake = match of.phase {
-            Phase::Waiting if of.asks(&self.config, now) => of.due().min(of.ari_at),
-            Phase::Waiting => of.due(),
-            Phase::Queued { key, .. } if key.class == Class::Renewal => of.urgent_at(),
-            Phase::Queued { .. } | Phase::Asking | Phase::Ordering(_) | Phase::Stopped | Phase::Removed => NEVER,
-        };
+        let wake = of.next_look(&self.config, now);
         if wake != of.wake {
             self.at_mut(id).wake = wake;
             if wake != NEVER {
@@ -72,19 +67,17 @@ impl Agent {
             Phase::Waiting => {
                 let asks = of.asks(&self.config, now);
                 let due = of.due() <= now;
-                // Before a renewal the CA is asked at least once, so that it can be exempt.
                 if asks && of.ari_at != NEVER && (of.ari_at <= now || due && of.ari_failures.is_none()) {
                     self.at_mut(id).ari_at = NEVER;
                     self.actions.push_back(Action::AskRenewalInfo { certificate: id });
                 }
-                let waits_for_answer = asks && self.at(id).ari_at == NEVER && self.at(id).ari_failures.is_none();
-                if due && !waits_for_answer {
+                if due && !self.at(id).awaits_answer(&self.config, now) {
                     self.enqueue(id, now);
                 }
             }
             Phase::Queued { at, .. } if of.class(now) == Class::Urgent => {
                 let key = self.turns.deal(Class::Urgent, of.tenant, of.end());
-                self.at_mut(id).phase = Phase::Queued { key, at };
+                (self.at_mut(id).key, self.at_mut(id).phase) = (Some(key), Phase::Queued { key, at });
                 match at {
                     Some(gate) => self.gates[gate.0 as usize].push(key, id),
                     None => self.ready.push(key, id),
@@ -99,8 +92,10 @@ impl Agent {
     pub(super) fn enqueue(&mut self, id: CertificateId, now: Timestamp) {
         let of = self.at(id);
         let (class, tenant, end) = (of.class(now), of.tenant, of.end());
-        let key = self.turns.deal(class, tenant, end);
+        // One that was put off keeps its place.
+        let key = of.key.filter(|key| key.class == class).unwrap_or_else(|| self.turns.deal(class, tenant, end));
         let of = self.at_mut(id);
+        of.key = Some(key);
         of.counts = of.held.is_none();
         of.phase = Phase::Queued { key, at: None };
         self.ready.push(key, id);
@@ -142,7 +137,11 @@ impl Agent {
         let names = &self.names;
         let tries = self.at(id).names.iter().filter_map(|name| names.backoff(*name));
         let not_before = tries.map(|of| if of.paused { NEVER } else { of.retry_at }).max();
+        for place in 0..self.at(id).names.len() {
+            self.names.moved(self.at(id).names[place], id);
+        }
         let of = self.at_mut(id);
+        of.key = None;
         of.phase = if not_before == Some(NEVER) { Phase::Stopped } else { Phase::Waiting };
         of.not_before = not_before.map_or(of.not_before, |at| at.max(of.not_before));
         self.left(id, None, now);
@@ -168,7 +167,6 @@ impl Agent {
         for name in off {
             let alone = Wanted { gates: gates.clone(), ..Wanted::new([name], tenant, []) };
             let certificate = self.push(Certificate::new(alone));
-            self.names.moved(name, certificate);
             self.wait(certificate, now);
             self.actions.push_back(Action::Split { from: id, certificate, name });
         }

@@ -11,9 +11,9 @@ use crate::time::{Span, Timestamp};
 impl Agent {
     /// A certificate is wanted, or held and to be kept fresh. With an open order the driver is asked to find out about it.
     pub fn add(&mut self, wanted: Wanted, now: Timestamp, draw: u64) -> CertificateId {
-        self.know_gates(&wanted.gates);
         let held = wanted.held;
-        let id = self.push(Certificate::new(wanted));
+        let gates = self.known_gates(wanted.gates);
+        let id = self.push(Certificate::new(Wanted { gates, ..wanted }));
         if let Some(held) = held {
             self.hold(id, held, now, draw);
         }
@@ -47,9 +47,7 @@ impl Agent {
     /// The gates of a certificate are others than was thought.
     pub fn set_gates(&mut self, id: CertificateId, gates: impl IntoIterator<Item = GateId>, now: Timestamp) {
         self.left(id, None, now);
-        let gates: Box<[GateId]> = gates.into_iter().collect();
-        self.know_gates(&gates);
-        self.at_mut(id).gates = gates;
+        self.at_mut(id).gates = self.known_gates(gates.into_iter().collect());
         if matches!(self.at(id).phase, Phase::Queued { at: Some(_), .. }) {
             self.enqueue(id, now);
         }
@@ -70,6 +68,18 @@ impl Agent {
             of.not_before = now;
             self.look_at(id, now);
         }
+    }
+
+    /// How many certificates there were ever: their numbers are those below.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.certificates.len()
+    }
+
+    /// Whether there was never one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.certificates.is_empty()
     }
 
     /// The names of a certificate, sorted.
@@ -176,24 +186,16 @@ impl Agent {
         // A time that has passed would be asked for again and again without end.
         let at = at.max(now.plus(Span::from_nanos(1)));
         let Some(gate) = gate else {
-            self.at_mut(id).not_before = at;
+            (self.at_mut(id).not_before, self.at_mut(id).key) = (at, None);
             return self.left(id, None, now);
         };
         if !self.at(id).gates.contains(&gate) {
-            let of = self.at_mut(id);
-            of.gates = of.gates.iter().copied().chain([gate]).collect();
+            let gates = self.at(id).gates.iter().copied().chain([gate]).collect();
+            self.at_mut(id).gates = self.known_gates(gates);
         }
         self.close(gate, at);
-        self.enqueue_behind(id, gate, now);
-    }
-
-    /// It waits at the gate for its turn.
-    fn enqueue_behind(&mut self, id: CertificateId, gate: GateId, now: Timestamp) {
-        let of = self.at(id);
-        let key = self.turns.deal(of.class(now), of.tenant, of.end());
-        let of = self.at_mut(id);
-        of.phase = Phase::Queued { key, at: None };
-        of.counts = true;
+        self.enqueue(id, now);
+        self.at_mut(id).counts = true;
         self.park(id, gate, now);
     }
 
@@ -204,7 +206,7 @@ impl Agent {
             return;
         }
         let of = self.at_mut(id);
-        (of.failures, of.not_before, of.phase) = (0, now, Phase::Waiting);
+        (of.failures, of.not_before, of.phase, of.key) = (0, now, Phase::Waiting, None);
         let names = std::mem::take(&mut of.names);
         self.names.succeed(&names);
         self.at_mut(id).names = names;
@@ -234,6 +236,7 @@ impl Agent {
         let of = self.at_mut(id);
         of.failures = of.failures.saturating_add(1);
         of.not_before = now.plus(retry_in(of.failures));
+        of.key = None;
         self.left(id, None, now);
     }
 

@@ -1,6 +1,8 @@
 //! Gates: buckets that several certificates need. Behind a closed one they wait in the order of choice; when it opens one of them is
 //! let out to ask, and the next one once that was allowed, so that a refusal costs one question however many wait.
 
+use std::cmp::Reverse;
+
 use super::queue::{Key, Queue};
 use super::{Agent, CertificateId, GateId, Wake};
 use crate::agent::certificate::Phase;
@@ -28,13 +30,15 @@ impl Gate {
 }
 
 impl Agent {
-    /// Makes gates up to those of `gates` known.
-    pub(super) fn know_gates(&mut self, gates: &[GateId]) {
-        if let Some(last) = gates.iter().map(|gate| gate.0 as usize).max()
-            && self.gates.len() <= last
+    /// The same gates, the narrow ones first, and all known.
+    pub(super) fn known_gates(&mut self, mut gates: Box<[GateId]>) -> Box<[GateId]> {
+        gates.sort_unstable_by_key(|gate| Reverse(*gate));
+        if let Some(last) = gates.first()
+            && self.gates.len() <= last.0 as usize
         {
-            self.gates.resize_with(last + 1, Gate::default);
+            self.gates.resize_with(last.0 as usize + 1, Gate::default);
         }
+        gates
     }
 
     /// The first gate that the certificate has to wait at.
@@ -49,11 +53,11 @@ impl Agent {
 
     /// No certificate gets through the gate before `until`.
     pub(super) fn close(&mut self, gate: GateId, until: Timestamp) {
-        self.know_gates(&[gate]);
+        let _known = self.known_gates([gate].into());
         let closed = &mut self.gates[gate.0 as usize].until;
         if until > *closed {
             *closed = until;
-            self.wakes.push(std::cmp::Reverse((until, Wake::Gate(gate))));
+            self.wakes.push(Reverse((until, Wake::Gate(gate))));
         }
     }
 
@@ -67,7 +71,8 @@ impl Agent {
         }
     }
 
-    /// The certificate is no longer out for any gate: each lets out its next one, unless that had to wait at `other` as well.
+    /// The certificate is no longer out for any gate: each lets out its next one, unless that would only have to wait as well, at the
+    /// wider gate `other`. (If it were held up by a narrower one too, two gates could wait for each other.)
     pub(super) fn left(&mut self, id: CertificateId, other: Option<GateId>, now: Timestamp) {
         for place in 0..self.at(id).gates.len() {
             let gate = self.at(id).gates[place];
@@ -75,8 +80,9 @@ impl Agent {
                 continue;
             }
             let next = self.first_waiting(gate);
-            let would_follow = |next: CertificateId| other.is_some_and(|other| self.at(next).gates.contains(&other));
-            if other == Some(gate) || !next.is_some_and(would_follow) {
+            let would_follow =
+                |next: CertificateId| other.is_some_and(|other| other < gate && self.at(next).gates.contains(&other));
+            if !next.is_some_and(would_follow) {
                 self.gates[gate.0 as usize].out = None;
                 self.let_out(gate, now);
             }

@@ -50,7 +50,7 @@ impl Names {
         backoff.failures
     }
 
-    /// The name belongs to `certificate` now.
+    /// It is `certificate` that waits for the name.
     pub(super) fn moved(&mut self, name: NameId, certificate: CertificateId) {
         if let Some((_, of)) = self.by_name.get_mut(&name) {
             *of = Some(certificate);

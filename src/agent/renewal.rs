@@ -17,6 +17,9 @@ const ASK_AFTER_ERROR: Span = Span::from_hours(6);
 /// First questions are spread over this time, so that a fleet does not ask at once.
 const ASK_FIRST_WITHIN: Span = Span::from_hours(6);
 
+/// Makes another draw of one: the golden ratio's 64 bits, as hashes use them.
+const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+
 /// A time from `start` to before `end`, by the draw.
 fn drawn(start: Timestamp, end: Timestamp, draw: u64) -> Timestamp {
     let width = u64::try_from(end.since(start).nanos()).unwrap_or(0);
@@ -31,7 +34,7 @@ impl Agent {
         let renew_at = held.renew_at.unwrap_or_else(|| drawn(start, end, draw));
         let of = self.at_mut(id);
         of.held = Some(Held { renew_at: Some(renew_at), ..held });
-        of.ari_at = drawn(now, now.plus(ASK_FIRST_WITHIN), draw.rotate_left(32));
+        of.ari_at = drawn(now, now.plus(ASK_FIRST_WITHIN), draw.wrapping_mul(ODD));
         of.ari_failures = None;
     }
 
