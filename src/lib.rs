@@ -16,6 +16,7 @@ pub mod inventory;
 pub mod plan;
 pub mod permits;
 pub mod agent;
+pub mod sim;
 
 // Shell.
 pub mod clock;

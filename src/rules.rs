@@ -16,7 +16,9 @@ mod stakes;
 
 use std::net::IpAddr;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
 
 use crate::buckets::{Batch, BucketId, Buckets, Mode, Transaction};
 use crate::limits::{LimitName, Limits};
@@ -25,7 +27,7 @@ use crate::psl::SuffixList;
 use crate::time::Timestamp;
 
 use registry::Registry;
-pub use registry::{BucketKey, OrderId};
+pub use registry::{BucketKey, OrderId, Pair};
 pub use stakes::{Part, Stake};
 
 /// Why an order does not count, or counts less.
@@ -55,12 +57,16 @@ pub enum Decision {
 #[derive(Clone, Debug)]
 pub struct Model {
     limits: Limits,
-    suffixes: SuffixList,
+    suffixes: Arc<SuffixList>,
     registry: Registry,
     buckets: Buckets,
-    issued: FxHashMap<u32, Timestamp>,
-    paused: FxHashSet<(u32, u32)>,
+    /// By set: when it was issued last; [`NEVER`], or beyond the end: never.
+    issued: Vec<Timestamp>,
+    paused: FxHashSet<Pair>,
 }
+
+/// When a set was issued that never was. It lies so far in the past that no memory reaches it.
+const NEVER: Timestamp = Timestamp::from_unix_nanos(i64::MIN);
 
 impl Model {
     /// A CA that has counted nothing yet: all buckets are full.
@@ -68,10 +74,10 @@ impl Model {
     pub fn new(limits: Limits, suffixes: SuffixList) -> Self {
         Self {
             limits,
-            suffixes,
+            suffixes: Arc::new(suffixes),
             registry: Registry::default(),
             buckets: Buckets::default(),
-            issued: FxHashMap::default(),
+            issued: Vec::new(),
             paused: FxHashSet::default(),
         }
     }
@@ -100,6 +106,17 @@ impl Model {
         self.registry.describe(bucket)
     }
 
+    /// Which limit's bucket that is.
+    #[must_use]
+    pub fn limit_of(&self, bucket: BucketId) -> LimitName {
+        registry::limit_of(self.registry.key(bucket))
+    }
+
+    /// All buckets that anything has asked for.
+    pub fn all_buckets(&self) -> impl Iterator<Item = BucketId> + '_ {
+        self.registry.known_buckets().map(|(_, bucket)| bucket)
+    }
+
     /// Whether the bucket's quota is an override.
     #[must_use]
     pub fn is_overridden(&self, bucket: BucketId) -> bool {
@@ -118,7 +135,7 @@ impl Model {
     #[must_use]
     pub fn exemption(&self, order: OrderId, inside_window: bool, now: Timestamp) -> Exemption {
         let memory = self.limits.policy.renewal.same_set_memory;
-        let issued = self.issued.get(&self.registry.set_of(order));
+        let issued = self.issued.get(self.registry.set_of(order) as usize);
         if inside_window {
             Exemption::Ari
         } else if issued.is_some_and(|at| now.since(*at) < memory) {
@@ -151,7 +168,11 @@ impl Model {
         batch.clear();
         self.registry.issue(order, renewal, batch);
         self.buckets.decide(batch, now);
-        self.issued.insert(self.registry.set_of(order), now);
+        let set = self.registry.set_of(order) as usize;
+        if set >= self.issued.len() {
+            self.issued.resize(set + 1, NEVER);
+        }
+        self.issued[set] = now;
     }
 
     /// May an account be registered from `ip` at `now`? If so the token is spent.
@@ -188,7 +209,13 @@ impl Model {
         now: Timestamp,
         [failures, pausing]: [&mut Batch; 2],
     ) -> bool {
-        let (account, name) = self.registry.pair(account, identifier);
+        let pair = self.registry.pair(account, identifier);
+        self.pair_failed(pair, now, [failures, pausing])
+    }
+
+    /// The same for a pair that is known.
+    pub fn pair_failed(&mut self, pair: Pair, now: Timestamp, [failures, pausing]: [&mut Batch; 2]) -> bool {
+        let Pair { account, name } = pair;
         let key = BucketKey::FailedAuthorizationsPerDomainPerAccount(account, name);
         failures.clear();
         self.push(key, Mode::SpendOnly, failures);
@@ -198,24 +225,64 @@ impl Model {
         self.push(key, Mode::CheckAndSpend, pausing);
         let pauses = !self.buckets.decide(pausing, now);
         if pauses {
-            self.paused.insert((account, name));
+            self.paused.insert(pair);
         }
         pauses
     }
 
     /// A validation of `identifier` for `account` succeeded at `now`.
     pub fn validation_succeeded(&mut self, account: &str, identifier: &Identifier, now: Timestamp, batch: &mut Batch) {
-        let (account, name) = self.registry.pair(account, identifier);
+        let Pair { account, name } = self.registry.pair(account, identifier);
         let key = BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(account, name);
         batch.clear();
         self.push(key, Mode::Reset, batch);
         self.buckets.decide(batch, now);
     }
 
+    /// The same for a pair that is known. A bucket that no failure has asked for is full, and stays unmade.
+    #[inline]
+    pub fn pair_succeeded(&mut self, pair: Pair, now: Timestamp, batch: &mut Batch) {
+        batch.clear();
+        if let Some(bucket) = self.registry.pausing_of(pair) {
+            batch.push(Transaction::of(Some(bucket), Mode::Reset));
+            self.buckets.decide(batch, now);
+        }
+    }
+
+    /// Account and name of each authorization that the order needs, in the order of its names.
+    pub fn pairs(&self, order: OrderId) -> impl Iterator<Item = Pair> + '_ {
+        self.registry.pairs_of(order)
+    }
+
     /// A person unpaused the pair. Returns whether it was paused.
     pub fn unpause(&mut self, account: &str, identifier: &Identifier) -> bool {
         let pair = self.registry.pair(account, identifier);
+        self.unpause_pair(pair)
+    }
+
+    /// The same for a pair that is known.
+    pub fn unpause_pair(&mut self, pair: Pair) -> bool {
         self.paused.remove(&pair)
+    }
+
+    /// How many pairs are paused.
+    #[must_use]
+    pub fn paused_count(&self) -> usize {
+        self.paused.len()
+    }
+
+    /// From now on `limits` hold. What was counted stays: a bucket's TAT is read anew with its new quota. Orders get new ids, which are
+    /// returned by the place of the old ones ([`OrderId::index`]).
+    pub fn change_limits(&mut self, limits: Limits) -> Vec<OrderId> {
+        let mut buckets = Buckets::default();
+        let (registry, orders) = self.registry.under(&limits, &self.suffixes, &mut buckets);
+        for (key, old) in self.registry.known_buckets() {
+            if let Some(new) = registry.known(key) {
+                buckets.set_tat(new, self.buckets.tat(old));
+            }
+        }
+        (self.registry, self.buckets, self.limits) = (registry, buckets, limits);
+        orders
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::buckets::BucketId;
 use crate::gcra::Quota;
+use crate::limits::Limits;
 use crate::name::NameSet;
 use crate::plan::Share;
 use crate::rules::{Model, OrderId, Part, Stake};
@@ -361,6 +362,22 @@ impl Book {
     pub fn raise(&mut self, bucket: BucketId, retry_at: Timestamp) {
         let raised = self.tally(bucket).raised(self.model.buckets().quota(bucket), retry_at);
         self.model.set_tat(bucket, raised.tat);
+    }
+
+    /// From now on `limits` hold: [`Model::change_limits`]. Orders get new ids, returned by the place of the old ones.
+    pub fn change_limits(&mut self, limits: Limits) -> Vec<OrderId> {
+        let orders = self.model.change_limits(limits);
+        (self.held, self.asked) = (Vec::new(), Vec::new());
+        for place in 0..self.permits.len() {
+            let Some(permit) = &mut self.permits[place] else { continue };
+            permit.terms.order = orders[permit.terms.order.index()];
+            if permit.state().is_live() {
+                // Its tokens are held in the buckets that there are now.
+                let permit = *permit;
+                self.carry_out(&permit, &permit.held(permit.life().changed_at, Act::Hold), &[], None);
+            }
+        }
+        orders
     }
 
     /// Lets leases that have ended by `now` run out. Returns how many did.

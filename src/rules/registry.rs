@@ -113,6 +113,13 @@ pub(super) struct Runs<'a> {
     pub(super) own_domain_buckets: bool,
 }
 
+/// An account and a name: whose authorization it is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Pair {
+    pub(super) account: u32,
+    pub(super) name: u32,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Registry {
     accounts: Interner<Box<str>>,
@@ -125,11 +132,69 @@ pub(super) struct Registry {
     order_buckets: Vec<Option<BucketId>>,
     orders: Vec<Order>,
     order_names: Vec<u32>,
+    /// How many buckets there are of the pausing limit: mostly none.
+    pausing: usize,
+}
+
+/// The parts of an order, as numbers.
+struct Parts {
+    account: u32,
+    set: u32,
+    domains: Vec<u32>,
+    names: Vec<u32>,
 }
 
 impl Registry {
-    pub(super) fn pair(&mut self, account: &str, name: &Identifier) -> (u32, u32) {
-        (self.accounts.intern(account.into()), self.names.intern(name.clone()))
+    pub(super) fn pair(&mut self, account: &str, name: &Identifier) -> Pair {
+        Pair { account: self.accounts.intern(account.into()), name: self.names.intern(name.clone()) }
+    }
+
+    /// The bucket of the pair's failures in a row, if anything has asked for it.
+    #[inline]
+    pub(super) fn pausing_of(&self, Pair { account, name }: Pair) -> Option<BucketId> {
+        if self.pausing == 0 {
+            return None;
+        }
+        self.known(BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(account, name))
+    }
+
+    /// The bucket of `key`, if anything has asked for it and its limit is on.
+    pub(super) fn known(&self, key: BucketKey) -> Option<BucketId> {
+        self.by_key.get(&key).copied().flatten()
+    }
+
+    /// All buckets, by place, with their keys.
+    pub(super) fn known_buckets(&self) -> impl Iterator<Item = (BucketKey, BucketId)> + '_ {
+        self.keys.iter().filter_map(|&key| Some((key, self.known(key)?)))
+    }
+
+    /// The same orders under other limits, and their ids by place.
+    pub(super) fn under(&self, limits: &Limits, suffixes: &SuffixList, buckets: &mut Buckets) -> (Self, Vec<OrderId>) {
+        let mut new = Self {
+            accounts: self.accounts.clone(),
+            names: self.names.clone(),
+            domains: self.domains.clone(),
+            sets: self.sets.clone(),
+            ..Self::default()
+        };
+        let orders = self.orders.iter().map(|of| {
+            let names = self.order_names[of.names as usize..of.names_end as usize].to_vec();
+            let identifiers = names.iter().map(|&name| &self.names.things[name as usize]);
+            let domains = new.domains_of(identifiers, suffixes);
+            new.add(Parts { account: of.account, set: of.set, domains, names }, limits, buckets)
+        });
+        let orders = orders.collect();
+        for &key in &self.keys {
+            new.bucket(key, limits, buckets);
+        }
+        (new, orders)
+    }
+
+    fn domains_of<'a>(&mut self, names: impl Iterator<Item = &'a Identifier>, suffixes: &SuffixList) -> Vec<u32> {
+        let mut domains: Vec<String> = names.map(|name| suffixes.domain_of(name)).collect();
+        domains.sort_unstable();
+        domains.dedup();
+        domains.into_iter().map(|domain| self.domains.intern(domain.into())).collect()
     }
 
     pub(super) fn key(&self, bucket: BucketId) -> BucketKey {
@@ -143,16 +208,13 @@ impl Registry {
         }
         let quota = limits.quota(limit_of(key), &self.override_id(key));
         let bucket = quota.map(|quota| {
+            let pauses = matches!(key, BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(..));
+            self.pausing += usize::from(pauses);
             self.keys.push(key);
             buckets.add(quota)
         });
         self.by_key.insert(key, bucket);
         bucket
-    }
-
-    /// The bucket of `key` if it was ever asked for.
-    pub(super) fn known_bucket(&self, key: BucketKey) -> Option<BucketId> {
-        self.by_key.get(&key).copied().flatten()
     }
 
     pub(super) fn is_overridden(&self, bucket: BucketId, limits: &Limits) -> bool {
@@ -204,18 +266,20 @@ impl Registry {
         suffixes: &SuffixList,
         buckets: &mut Buckets,
     ) -> OrderId {
-        let own_domain_buckets = limits.own_domain_buckets(account);
         let account = self.accounts.intern(account.into());
         let set = self.sets.intern(names.key());
         if let Some(known) = self.order_ids.get(&(account, set)) {
             return *known;
         }
-        let mut domains: Vec<String> = names.identifiers().iter().map(|name| suffixes.domain_of(name)).collect();
-        domains.sort_unstable();
-        domains.dedup();
-        let domains: Vec<u32> = domains.into_iter().map(|domain| self.domains.intern(domain.into())).collect();
-        let order_names: Vec<u32> = names.identifiers().iter().map(|name| self.names.intern(name.clone())).collect();
+        let domains = self.domains_of(names.identifiers().iter(), suffixes);
+        let names = names.identifiers().iter().map(|name| self.names.intern(name.clone())).collect();
+        self.add(Parts { account, set, domains, names }, limits, buckets)
+    }
 
+    /// Adds an order that is not known yet.
+    fn add(&mut self, parts: Parts, limits: &Limits, buckets: &mut Buckets) -> OrderId {
+        let Parts { account, set, domains, names: order_names } = parts;
+        let own_domain_buckets = limits.own_domain_buckets(&self.accounts.things[account as usize]);
         let start = self.order_buckets.len();
         self.push(BucketKey::NewOrdersPerAccount(account), limits, buckets);
         for &name in &order_names {
@@ -279,9 +343,9 @@ impl Registry {
     }
 
     /// Account and name of each authorization the order needs.
-    pub(super) fn pairs_of(&self, order: OrderId) -> impl Iterator<Item = (u32, u32)> + '_ {
-        let of = self.orders[order.index()];
-        self.order_names[of.names as usize..of.names_end as usize].iter().map(move |&name| (of.account, name))
+    pub(super) fn pairs_of(&self, order: OrderId) -> impl Iterator<Item = Pair> + '_ {
+        let Order { account, names, names_end, .. } = self.orders[order.index()];
+        self.order_names[names as usize..names_end as usize].iter().map(move |&name| Pair { account, name })
     }
 
     /// What an order asks and what its certificate spends.
@@ -323,7 +387,7 @@ impl Registry {
     }
 }
 
-const fn limit_of(key: BucketKey) -> LimitName {
+pub(super) const fn limit_of(key: BucketKey) -> LimitName {
     match key {
         BucketKey::NewRegistrationsPerIpAddress(_) => LimitName::NewRegistrationsPerIpAddress,
         BucketKey::NewRegistrationsPerIpv6Range(_) => LimitName::NewRegistrationsPerIpv6Range,

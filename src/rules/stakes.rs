@@ -2,7 +2,7 @@
 //! set tokens aside before the CA counts them ([`crate::permits`]).
 
 use super::registry::Runs;
-use super::{BucketKey, Exemption, Model, OrderId};
+use super::{BucketKey, Exemption, Model, NEVER, OrderId, Pair};
 use crate::buckets::{Batch, BucketId, Mode, Transaction};
 use crate::gcra::Cost;
 use crate::time::Timestamp;
@@ -64,13 +64,16 @@ impl Model {
     /// When a certificate for exactly the order's names is known to have been issued last.
     #[must_use]
     pub fn seen(&self, order: OrderId) -> Option<Timestamp> {
-        self.issued.get(&self.registry.set_of(order)).copied()
+        self.issued.get(self.registry.set_of(order) as usize).copied().filter(|at| *at != NEVER)
     }
 
     /// A certificate for exactly the order's names, issued at `at`, has been seen: nothing is spent, a later renewal is exempt.
     pub fn see(&mut self, order: OrderId, at: Timestamp) {
-        let seen = self.issued.entry(self.registry.set_of(order)).or_insert(at);
-        *seen = at.max(*seen);
+        let set = self.registry.set_of(order) as usize;
+        if set >= self.issued.len() {
+            self.issued.resize(set + 1, NEVER);
+        }
+        self.issued[set] = at.max(self.issued[set]);
     }
 
     /// Sets a bucket's TAT to what is known of it.
@@ -87,9 +90,8 @@ impl Model {
         failures: u32,
         now: Timestamp,
     ) -> Option<(BucketId, Timestamp)> {
-        let (account, name) = self.registry.pairs_of(order).nth(usize::from(name))?;
-        let key = BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(account, name);
-        let bucket = self.registry.known_bucket(key)?;
+        let pair = self.registry.pairs_of(order).nth(usize::from(name))?;
+        let bucket = self.registry.pausing_of(pair)?;
         let quota = self.buckets.quota(bucket);
         let outcome = quota.spend(self.buckets.tat(bucket), now, Cost::new(failures.min(quota.burst())));
         (!outcome.allowed).then(|| (bucket, now.plus(outcome.retry_in)))
@@ -99,7 +101,8 @@ impl Model {
     /// pauses it. (The token of [`Part::Failures`] is the caller's to spend.)
     pub fn spend_pausing(&mut self, order: OrderId, name: u16, now: Timestamp) -> bool {
         let Some(pair) = self.registry.pairs_of(order).nth(usize::from(name)) else { return false };
-        let key = BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(pair.0, pair.1);
+        let Pair { account, name } = pair;
+        let key = BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(account, name);
         let bucket = self.registry.bucket(key, &self.limits, &mut self.buckets);
         let mut batch = Batch::default();
         batch.push(Transaction::of(bucket, Mode::CheckAndSpend));

@@ -254,3 +254,20 @@ fn headroom_is_left_for_the_urgent() {
     assert_eq!(book.model().describe(blocking[0].bucket).0, LimitName::CertificatesPerDomain);
     let _id = allowed(book.reserve(&Request::of(next, ME), NOW));
 }
+
+#[test]
+fn what_is_held_is_held_under_other_limits_too() {
+    let mut book = book();
+    let of = order(&mut book, &["a.example.com"]);
+    let id = allowed(book.reserve(&Request::of(of, ME), NOW));
+    let mut limits = book.model().limits().clone();
+    let wide = certpace::limits::Limit::new(1_000, 1_000, Span::from_days(7)).unwrap();
+    limits.overrides.set(LimitName::CertificatesPerDomainPerAccount, "1", wide);
+    let of = book.change_limits(limits)[of.index()];
+    // The account has domain buckets of its own now; its certificate takes from the common one as well.
+    let domains: Vec<_> = book.model().stakes(of, certpace::rules::Exemption::None).collect();
+    let domains = domains.iter().filter(|stake| stake.part == Part::Domain).map(|stake| book.tally(stake.bucket).held);
+    assert_eq!(domains.collect::<Vec<_>>(), [1, 1]);
+    book.apply(id, Event::Issued, NOW).unwrap();
+    assert_eq!(left(&book, of, NOW), [299, 5, 999, 4]);
+}
