@@ -12,6 +12,7 @@
 //! | successful validation | reset the name's pausing |
 
 mod registry;
+mod stakes;
 
 use std::net::IpAddr;
 
@@ -27,6 +28,7 @@ use crate::time::Timestamp;
 
 use registry::Registry;
 pub use registry::{BucketKey, OrderId, Pair};
+pub use stakes::{Part, Stake};
 
 /// Why an order does not count, or counts less.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
