@@ -149,6 +149,12 @@ impl Batch {
         self.transactions.extend(transactions);
     }
 
+    /// The transactions, without what came of them.
+    #[must_use]
+    pub fn transactions(&self) -> &[Transaction] {
+        &self.transactions
+    }
+
     /// Each transaction with what came of it; nothing before it was decided.
     pub fn results(&self) -> impl ExactSizeIterator<Item = (Transaction, Outcome)> + '_ {
         let decided = if matches!(self.action, Action::Nothing) { 0 } else { self.transactions.len() };

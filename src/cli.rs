@@ -13,7 +13,9 @@ pub mod man;
 pub mod output;
 pub mod plan;
 pub mod plan_file;
+pub mod scenario;
 pub mod show;
+pub mod simulate;
 pub mod terminal;
 
 use std::ffi::OsString;
@@ -58,6 +60,7 @@ const EXAMPLES: &str = "Examples:
   certpace plan names.csv               plan an inventory: how many orders, until when, why
   certpace plan names.csv -o plan.jsonl
   certpace show plan.jsonl --hostname www.example.com
+  certpace simulate plan.jsonl          what comes of it when the world is late
   certpace limits                       what the CA allows, with sources
   certpace limits NewOrdersPerAccount   one limit in detail
   certpace completions bash             completions for a shell";
@@ -105,6 +108,8 @@ pub enum Command {
     Plan(plan::Args),
     /// Look into a plan: when is a name issued, with which others, and why not sooner
     Show(show::Args),
+    /// Run a plan or a scenario in virtual time, and measure what comes of it
+    Simulate(simulate::Args),
     /// Print the policy in force: limits, profiles, sources, dates
     Limits(limits::Args),
     /// Print completions for a shell
@@ -118,6 +123,7 @@ impl Command {
         match self {
             Self::Plan(args) => plan::run(args, &Context::load(global, clock)?),
             Self::Show(args) => show::run(args, &Context::load(global, clock)?),
+            Self::Simulate(args) => simulate::run(args, &Context::load(global, clock)?),
             Self::Limits(args) => limits::run(args, &Context::load(global, clock)?),
             Self::Completions(args) => completions::run(args, Terminal::new(global)),
             Self::Man(args) => man::run(args, Terminal::new(global)),

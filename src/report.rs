@@ -10,8 +10,10 @@ pub mod plan;
 pub mod plan_file;
 pub mod rejects;
 pub mod show;
+pub mod simulation;
 pub mod style;
 pub mod table;
+pub mod trace;
 pub mod words;
 
 /// Columns of a terminal that text is made for.

@@ -12,10 +12,13 @@
 //! | successful validation | reset the name's pausing |
 
 mod registry;
+mod stakes;
 
 use std::net::IpAddr;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
 
 use crate::buckets::{Batch, BucketId, Buckets, Mode, Transaction};
 use crate::limits::{LimitName, Limits};
@@ -24,7 +27,8 @@ use crate::psl::SuffixList;
 use crate::time::Timestamp;
 
 use registry::Registry;
-pub use registry::{BucketKey, OrderId};
+pub use registry::{BucketKey, OrderId, Pair};
+pub use stakes::{Part, Stake};
 
 /// Why an order does not count, or counts less.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
@@ -50,15 +54,20 @@ pub enum Decision {
 }
 
 /// All that one CA counts: limits, buckets, sets issued lately, paused pairs. Names are dense ids inside.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Model {
     limits: Limits,
-    suffixes: SuffixList,
-    registry: Registry,
+    suffixes: Arc<SuffixList>,
+    /// Shared between copies of a model until one of them learns something new.
+    registry: Arc<Registry>,
     buckets: Buckets,
-    issued: FxHashMap<u32, Timestamp>,
-    paused: FxHashSet<(u32, u32)>,
+    /// By set: when it was issued last; [`NEVER`], or beyond the end: never.
+    issued: Vec<Timestamp>,
+    paused: FxHashSet<Pair>,
 }
+
+/// When a set was issued that never was. It lies so far in the past that no memory reaches it.
+const NEVER: Timestamp = Timestamp::from_unix_nanos(i64::MIN);
 
 impl Model {
     /// A CA that has counted nothing yet: all buckets are full.
@@ -66,10 +75,10 @@ impl Model {
     pub fn new(limits: Limits, suffixes: SuffixList) -> Self {
         Self {
             limits,
-            suffixes,
-            registry: Registry::default(),
+            suffixes: Arc::new(suffixes),
+            registry: Arc::default(),
             buckets: Buckets::default(),
-            issued: FxHashMap::default(),
+            issued: Vec::new(),
             paused: FxHashSet::default(),
         }
     }
@@ -98,6 +107,17 @@ impl Model {
         self.registry.describe(bucket)
     }
 
+    /// Which limit's bucket that is.
+    #[must_use]
+    pub fn limit_of(&self, bucket: BucketId) -> LimitName {
+        registry::limit_of(self.registry.key(bucket))
+    }
+
+    /// All buckets that anything has asked for.
+    pub fn all_buckets(&self) -> impl Iterator<Item = BucketId> + '_ {
+        self.registry.known_buckets().map(|(_, bucket)| bucket)
+    }
+
     /// Whether the bucket's quota is an override.
     #[must_use]
     pub fn is_overridden(&self, bucket: BucketId) -> bool {
@@ -109,14 +129,14 @@ impl Model {
     /// # Panics
     /// With more than 60,000 names, far above what any CA takes.
     pub fn order(&mut self, account: &str, names: &NameSet) -> OrderId {
-        self.registry.order(account, names, &self.limits, &self.suffixes, &mut self.buckets)
+        Arc::make_mut(&mut self.registry).order(account, names, &self.limits, &self.suffixes, &mut self.buckets)
     }
 
     /// What exempts the order at `now`, given whether it `replaces` a certificate whose suggested window is open.
     #[must_use]
     pub fn exemption(&self, order: OrderId, inside_window: bool, now: Timestamp) -> Exemption {
         let memory = self.limits.policy.renewal.same_set_memory;
-        let issued = self.issued.get(&self.registry.set_of(order));
+        let issued = self.issued.get(self.registry.set_of(order) as usize);
         if inside_window {
             Exemption::Ari
         } else if issued.is_some_and(|at| now.since(*at) < memory) {
@@ -150,7 +170,11 @@ impl Model {
         batch.clear();
         self.registry.issue(order, renewal, batch);
         self.buckets.decide(batch, now);
-        self.issued.insert(self.registry.set_of(order), now);
+        let set = self.registry.set_of(order) as usize;
+        if set >= self.issued.len() {
+            self.issued.resize(set + 1, NEVER);
+        }
+        self.issued[set] = now;
     }
 
     /// May an account be registered from `ip` at `now`? If so the token is spent.
@@ -175,7 +199,11 @@ impl Model {
     }
 
     fn push(&mut self, key: BucketKey, mode: Mode, batch: &mut Batch) {
-        batch.push(Transaction::of(self.registry.bucket(key, &self.limits, &mut self.buckets), mode));
+        let bucket = match self.registry.asked(key) {
+            Some(known) => known,
+            None => Arc::make_mut(&mut self.registry).bucket(key, &self.limits, &mut self.buckets),
+        };
+        batch.push(Transaction::of(bucket, mode));
     }
 
     /// A validation of `identifier` for `account` failed at `now`, or its pending authorization was deactivated.
@@ -187,7 +215,13 @@ impl Model {
         now: Timestamp,
         [failures, pausing]: [&mut Batch; 2],
     ) -> bool {
-        let (account, name) = self.registry.pair(account, identifier);
+        let pair = Arc::make_mut(&mut self.registry).pair(account, identifier);
+        self.pair_failed(pair, now, [failures, pausing])
+    }
+
+    /// The same for a pair that is known.
+    pub fn pair_failed(&mut self, pair: Pair, now: Timestamp, [failures, pausing]: [&mut Batch; 2]) -> bool {
+        let Pair { account, name } = pair;
         let key = BucketKey::FailedAuthorizationsPerDomainPerAccount(account, name);
         failures.clear();
         self.push(key, Mode::SpendOnly, failures);
@@ -197,24 +231,64 @@ impl Model {
         self.push(key, Mode::CheckAndSpend, pausing);
         let pauses = !self.buckets.decide(pausing, now);
         if pauses {
-            self.paused.insert((account, name));
+            self.paused.insert(pair);
         }
         pauses
     }
 
     /// A validation of `identifier` for `account` succeeded at `now`.
     pub fn validation_succeeded(&mut self, account: &str, identifier: &Identifier, now: Timestamp, batch: &mut Batch) {
-        let (account, name) = self.registry.pair(account, identifier);
+        let Pair { account, name } = Arc::make_mut(&mut self.registry).pair(account, identifier);
         let key = BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(account, name);
         batch.clear();
         self.push(key, Mode::Reset, batch);
         self.buckets.decide(batch, now);
     }
 
+    /// The same for a pair that is known. A bucket that no failure has asked for is full, and stays unmade.
+    #[inline]
+    pub fn pair_succeeded(&mut self, pair: Pair, now: Timestamp, batch: &mut Batch) {
+        batch.clear();
+        if let Some(bucket) = self.registry.pausing_of(pair) {
+            batch.push(Transaction::of(Some(bucket), Mode::Reset));
+            self.buckets.decide(batch, now);
+        }
+    }
+
+    /// Account and name of each authorization that the order needs, in the order of its names.
+    pub fn pairs(&self, order: OrderId) -> impl Iterator<Item = Pair> + '_ {
+        self.registry.pairs_of(order)
+    }
+
     /// A person unpaused the pair. Returns whether it was paused.
     pub fn unpause(&mut self, account: &str, identifier: &Identifier) -> bool {
-        let pair = self.registry.pair(account, identifier);
+        let pair = Arc::make_mut(&mut self.registry).pair(account, identifier);
+        self.unpause_pair(pair)
+    }
+
+    /// The same for a pair that is known.
+    pub fn unpause_pair(&mut self, pair: Pair) -> bool {
         self.paused.remove(&pair)
+    }
+
+    /// How many pairs are paused.
+    #[must_use]
+    pub fn paused_count(&self) -> usize {
+        self.paused.len()
+    }
+
+    /// From now on `limits` hold. What was counted stays: a bucket's TAT is read anew with its new quota. Orders get new ids, which are
+    /// returned by the place of the old ones ([`OrderId::index`]).
+    pub fn change_limits(&mut self, limits: Limits) -> Vec<OrderId> {
+        let mut buckets = Buckets::default();
+        let (registry, orders) = self.registry.under(&limits, &self.suffixes, &mut buckets);
+        for (key, old) in self.registry.known_buckets() {
+            if let Some(new) = registry.known(key) {
+                buckets.set_tat(new, self.buckets.tat(old));
+            }
+        }
+        (self.registry, self.buckets, self.limits) = (Arc::new(registry), buckets, limits);
+        orders
     }
 }
 

@@ -161,6 +161,12 @@ impl Span {
         self.0
     }
 
+    /// This span and `other`; saturates.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
     /// This span less `other`; saturates.
     #[must_use]
     pub const fn minus(self, other: Self) -> Self {

@@ -83,7 +83,10 @@ pub fn read(path: &Path, what: &str) -> anyhow::Result<String> {
 }
 
 /// The built-in policy of that name, else the policy of that file.
-fn policy(name: &str) -> anyhow::Result<Policy> {
+///
+/// # Errors
+/// Where there is none, or the file holds none.
+pub fn policy(name: &str) -> anyhow::Result<Policy> {
     let path = Path::new(name);
     match Policy::built_in(name) {
         Err(PolicyError::Unknown(_)) if path.exists() || looks_like_a_path(name) => {
@@ -101,7 +104,11 @@ fn looks_like_a_path(name: &str) -> bool {
     name.contains(std::path::MAIN_SEPARATOR) || name.ends_with(".toml")
 }
 
-fn overrides(path: &Path, policy: &Policy, suffixes: &SuffixList, terminal: Terminal) -> anyhow::Result<Overrides> {
+/// The overrides of a file; what is odd about them is told on stderr.
+///
+/// # Errors
+/// With the file and what is wrong with it.
+pub fn overrides(path: &Path, policy: &Policy, suffixes: &SuffixList, terminal: Terminal) -> anyhow::Result<Overrides> {
     let overrides = Overrides::parse(&read(path, "overrides")?, policy, suffixes)
         .with_context(|| format!("{} holds no valid overrides", path.display()))
         .hint(format!("an override looks like this:{EXAMPLE}"))?;

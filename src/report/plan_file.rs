@@ -5,12 +5,13 @@
 //!  "inventory":{"sha256","rows","hostnames","converted","duplicates","not_ready","rejected"},"ledger":null,
 //!  "start","headroom":"10%","reserve_rate":"0%","margin":"10m","summary":{…}}
 //! {"order":1,"at","account","profile","names":[…],"registered_domains":[…],"exemption":"none|same-set|ari","replaces":"…"|null,
-//!  "bound_by":{"limit","key"}|null,"deadline":"…"|null}
+//!  "held":{"issued_at","expires_at"},"bound_by":{"limit","key"}|null,"deadline":"…"|null}
 //! ```
 //!
 //! `certpace_plan` is the version of this shape: it grows when a key changes its meaning or goes away; new keys may come at any time.
 //! Times are RFC 3339 UTC ending in `Z` with up to nine digits of fraction, spans are what the command line takes, seconds are whole and
-//! rounded up. `at` is "not before". An order's number stays the same when a plan is made from an older one.
+//! rounded up. `at` is "not before". `held` stands where `replaces` names a certificate. An order's number stays the same when a plan is
+//! made from an older one.
 
 mod lines;
 
@@ -142,9 +143,19 @@ pub struct PlanOrder<'a> {
     pub exemption: Exemption,
     #[serde(borrow)]
     pub replaces: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
     #[serde(borrow)]
     pub bound_by: Option<BoundBy<'a>>,
     pub deadline: Option<Timestamp>,
+}
+
+/// The dates of a certificate held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[expect(missing_docs, reason = "as in the file")]
+pub struct Held {
+    pub issued_at: Timestamp,
+    pub expires_at: Timestamp,
 }
 
 /// The bucket that an order waits for.

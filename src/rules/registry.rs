@@ -99,27 +99,111 @@ struct Order {
     names_end: u32,
 }
 
-#[derive(Debug, Default)]
+/// The buckets of an order. Of both runs the last is the set's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Runs<'a> {
+    /// Those that a new order asks: the account's orders, the names' failures, the domains, the set.
+    pub(super) asked: &'a [Option<BucketId>],
+    /// Where among them the domains start.
+    pub(super) domains: usize,
+    /// Those that an issue spends: the domains, the set.
+    pub(super) spent: &'a [Option<BucketId>],
+    /// Whether the account has domain buckets of its own, and spends from the common ones without asking.
+    pub(super) own_domain_buckets: bool,
+}
+
+/// An account and a name: whose authorization it is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Pair {
+    pub(super) account: u32,
+    pub(super) name: u32,
+}
+
+#[derive(Clone, Debug, Default)]
 pub(super) struct Registry {
     accounts: Interner<Box<str>>,
     names: Interner<Identifier>,
     domains: Interner<Box<str>>,
     sets: Interner<SetKey>,
     by_key: FxHashMap<BucketKey, Option<BucketId>>,
-    keys: Vec<BucketKey>,
+    /// By place: whose bucket it is, and its id.
+    keys: Vec<(BucketKey, BucketId)>,
     order_ids: FxHashMap<(u32, u32), OrderId>,
     order_buckets: Vec<Option<BucketId>>,
     orders: Vec<Order>,
     order_names: Vec<u32>,
+    /// How many buckets there are of the pausing limit: mostly none.
+    pausing: usize,
+}
+
+/// The parts of an order, as numbers.
+struct Parts {
+    account: u32,
+    set: u32,
+    domains: Vec<u32>,
+    names: Vec<u32>,
 }
 
 impl Registry {
-    pub(super) fn pair(&mut self, account: &str, name: &Identifier) -> (u32, u32) {
-        (self.accounts.intern(account.into()), self.names.intern(name.clone()))
+    pub(super) fn pair(&mut self, account: &str, name: &Identifier) -> Pair {
+        Pair { account: self.accounts.intern(account.into()), name: self.names.intern(name.clone()) }
+    }
+
+    /// The bucket of the pair's failures in a row, if anything has asked for it.
+    #[inline]
+    pub(super) fn pausing_of(&self, Pair { account, name }: Pair) -> Option<BucketId> {
+        if self.pausing == 0 {
+            return None;
+        }
+        self.known(BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(account, name))
+    }
+
+    /// The bucket of `key`, if anything has asked for it and its limit is on.
+    pub(super) fn known(&self, key: BucketKey) -> Option<BucketId> {
+        self.by_key.get(&key).copied().flatten()
+    }
+
+    /// The bucket of `key`, or that its limit is off, if anything has asked.
+    pub(super) fn asked(&self, key: BucketKey) -> Option<Option<BucketId>> {
+        self.by_key.get(&key).copied()
+    }
+
+    /// All buckets, by place, with their keys.
+    pub(super) fn known_buckets(&self) -> impl Iterator<Item = (BucketKey, BucketId)> + '_ {
+        self.keys.iter().copied()
+    }
+
+    /// The same orders under other limits, and their ids by place.
+    pub(super) fn under(&self, limits: &Limits, suffixes: &SuffixList, buckets: &mut Buckets) -> (Self, Vec<OrderId>) {
+        let mut new = Self {
+            accounts: self.accounts.clone(),
+            names: self.names.clone(),
+            domains: self.domains.clone(),
+            sets: self.sets.clone(),
+            ..Self::default()
+        };
+        let orders = self.orders.iter().map(|of| {
+            let names = self.order_names[of.names as usize..of.names_end as usize].to_vec();
+            let identifiers = names.iter().map(|&name| &self.names.things[name as usize]);
+            let domains = new.domains_of(identifiers, suffixes);
+            new.add(Parts { account: of.account, set: of.set, domains, names }, limits, buckets)
+        });
+        let orders = orders.collect();
+        for &(key, _) in &self.keys {
+            new.bucket(key, limits, buckets);
+        }
+        (new, orders)
+    }
+
+    fn domains_of<'a>(&mut self, names: impl Iterator<Item = &'a Identifier>, suffixes: &SuffixList) -> Vec<u32> {
+        let mut domains: Vec<String> = names.map(|name| suffixes.domain_of(name)).collect();
+        domains.sort_unstable();
+        domains.dedup();
+        domains.into_iter().map(|domain| self.domains.intern(domain.into())).collect()
     }
 
     pub(super) fn key(&self, bucket: BucketId) -> BucketKey {
-        self.keys[bucket.index()]
+        self.keys[bucket.index()].0
     }
 
     /// The bucket of `key`; `None` where its limit is off for it.
@@ -129,8 +213,11 @@ impl Registry {
         }
         let quota = limits.quota(limit_of(key), &self.override_id(key));
         let bucket = quota.map(|quota| {
-            self.keys.push(key);
-            buckets.add(quota)
+            let pauses = matches!(key, BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(..));
+            self.pausing += usize::from(pauses);
+            let bucket = buckets.add(quota);
+            self.keys.push((key, bucket));
+            bucket
         });
         self.by_key.insert(key, bucket);
         bucket
@@ -185,18 +272,20 @@ impl Registry {
         suffixes: &SuffixList,
         buckets: &mut Buckets,
     ) -> OrderId {
-        let own_domain_buckets = limits.own_domain_buckets(account);
         let account = self.accounts.intern(account.into());
         let set = self.sets.intern(names.key());
         if let Some(known) = self.order_ids.get(&(account, set)) {
             return *known;
         }
-        let mut domains: Vec<String> = names.identifiers().iter().map(|name| suffixes.domain_of(name)).collect();
-        domains.sort_unstable();
-        domains.dedup();
-        let domains: Vec<u32> = domains.into_iter().map(|domain| self.domains.intern(domain.into())).collect();
-        let order_names: Vec<u32> = names.identifiers().iter().map(|name| self.names.intern(name.clone())).collect();
+        let domains = self.domains_of(names.identifiers().iter(), suffixes);
+        let names = names.identifiers().iter().map(|name| self.names.intern(name.clone())).collect();
+        self.add(Parts { account, set, domains, names }, limits, buckets)
+    }
 
+    /// Adds an order that is not known yet.
+    fn add(&mut self, parts: Parts, limits: &Limits, buckets: &mut Buckets) -> OrderId {
+        let Parts { account, set, domains, names: order_names } = parts;
+        let own_domain_buckets = limits.own_domain_buckets(&self.accounts.things[account as usize]);
         let start = self.order_buckets.len();
         self.push(BucketKey::NewOrdersPerAccount(account), limits, buckets);
         for &name in &order_names {
@@ -261,9 +350,20 @@ impl Registry {
     }
 
     /// Account and name of each authorization the order needs.
-    pub(super) fn pairs_of(&self, order: OrderId) -> impl Iterator<Item = (u32, u32)> + '_ {
-        let of = self.orders[order.index()];
-        self.order_names[of.names as usize..of.names_end as usize].iter().map(move |&name| (of.account, name))
+    pub(super) fn pairs_of(&self, order: OrderId) -> impl Iterator<Item = Pair> + '_ {
+        let Order { account, names, names_end, .. } = self.orders[order.index()];
+        self.order_names[names as usize..names_end as usize].iter().map(move |&name| Pair { account, name })
+    }
+
+    /// What an order asks and what its certificate spends.
+    pub(super) fn runs(&self, order: OrderId) -> Runs<'_> {
+        let Order { issue, issue_end, .. } = self.orders[order.index()];
+        Runs {
+            asked: &self.order_buckets[order.start as usize..][..=usize::from(order.set)],
+            domains: usize::from(order.domains),
+            spent: &self.order_buckets[issue as usize..issue_end as usize],
+            own_domain_buckets: issue != order.start + u32::from(order.domains),
+        }
     }
 
     /// What a new order checks and spends.
@@ -294,7 +394,7 @@ impl Registry {
     }
 }
 
-const fn limit_of(key: BucketKey) -> LimitName {
+pub(super) const fn limit_of(key: BucketKey) -> LimitName {
     match key {
         BucketKey::NewRegistrationsPerIpAddress(_) => LimitName::NewRegistrationsPerIpAddress,
         BucketKey::NewRegistrationsPerIpv6Range(_) => LimitName::NewRegistrationsPerIpv6Range,

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use serde::Serialize;
 
+use crate::inventory::{Group, HeldTerms, Urgency};
 use crate::limits::LimitName;
 use crate::plan::{Order, Plan, Subject};
 use crate::rules::Exemption;
@@ -41,10 +42,9 @@ impl<'a> Lines<'a> {
                 owners.push(format!("\",\"account\":{account},\"profile\":{profile},\"names\":"));
             }
         }
-        let owner_of =
-            |group: &crate::inventory::Group| group.account as usize * profiles.len() + group.profile as usize;
+        let owner_of = |group: &Group| group.account as usize * profiles.len() + group.profile as usize;
         let account = |account: &String| bound_by(LimitName::NewOrdersPerAccount, account);
-        let end = |urgency: &crate::inventory::Urgency| match urgency.deadline() {
+        let end = |urgency: &Urgency| match urgency.deadline() {
             None => ",\"deadline\":null}\n".to_owned(),
             Some(deadline) => format!(",\"deadline\":\"{deadline}\"}}\n"),
         };
@@ -92,7 +92,11 @@ impl<'a> Lines<'a> {
         });
         match order.subject {
             Subject::New(_) => push("null"),
-            Subject::Renewal(held) => push(&json(&self.plan.inventory.held[held as usize].certificate)),
+            Subject::Renewal(held) => {
+                let HeldTerms { certificate, issued_at, expires_at, .. } = &self.plan.inventory.held[held as usize];
+                push(&json(certificate));
+                push(&format!(",\"held\":{{\"issued_at\":\"{issued_at}\",\"expires_at\":\"{expires_at}\"}}"));
+            }
         }
         match self.plan.bound_by_account(order) {
             Some(account) => push(&self.accounts[account]),
