@@ -61,9 +61,10 @@ pub(super) fn read<'a>(
 ) -> Attributes {
     let mut raws: Vec<Result<Raw<'_>, BadValue>> = items.par_iter().map(|at| read_one(key(*at), settings)).collect();
     refuse_contradictions(&mut raws);
-    let accounts = Table::of(&raws, |_, raw| raw.account);
-    let tenants = Table::of(&raws, |_, raw| raw.tenant);
-    let urgencies = Table::of(&raws, |_, raw| raw.urgency);
+    let ((accounts, urgencies), tenants) = rayon::join(
+        || (Table::of(&raws, |_, raw| raw.account), Table::of(&raws, |_, raw| raw.urgency)),
+        || Table::of(&raws, |_, raw| raw.tenant),
+    );
     let groups = Table::of(&raws, |index, raw| {
         (accounts.places[index], tenants.places[index], raw.profile, raw.challenge, raw.label)
     });

@@ -90,6 +90,8 @@ pub(super) fn parse(chunk: Chunk, bytes: &[u8], layout: &Layout, suffixes: &Suff
             at = next;
         }
     }
+    parser.parsed.domains.seal();
+    parser.parsed.attributes.seal();
     parser.parsed
 }
 

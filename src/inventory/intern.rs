@@ -10,6 +10,7 @@ use crate::dense::dense;
 pub(super) struct Locals {
     table: HashTable<u32>,
     last: u32,
+    /// Each with its hash.
     pub(super) items: Vec<(u64, TextRef)>,
 }
 
@@ -51,5 +52,6 @@ impl Locals {
     /// Gives the memory of the look-up back; the texts stay.
     pub(super) fn seal(&mut self) {
         self.table = HashTable::new();
+        self.items.shrink_to_fit();
     }
 }

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use rayon::prelude::*;
 
-use super::intern::Locals;
 use super::text::TextRef;
 use crate::dense::dense;
 
@@ -37,17 +36,17 @@ type Entry = (u64, TextRef, u32);
 /// Texts that are sorted at once, more or less: few enough for a cache.
 const SHARD: usize = 32 * 1024;
 
-/// Numbers the texts of all chunks, which `text` reads.
-pub(super) fn number<'a>(locals: &[&Locals], text: impl Fn(TextRef) -> &'a [u8] + Sync) -> Numbering {
+/// Numbers the texts of all chunks, each with its [`super::text::stable_hash`]; `text` reads them.
+pub(super) fn number<'a>(chunks: Vec<Vec<(u64, TextRef)>>, text: impl Fn(TextRef) -> &'a [u8] + Sync) -> Numbering {
     let mut starts = vec![0];
-    for (chunk, local) in locals.iter().enumerate() {
-        starts.push(starts[chunk] + local.items.len());
+    for (chunk, texts) in chunks.iter().enumerate() {
+        starts.push(starts[chunk] + texts.len());
     }
-    let total = starts[locals.len()];
+    let total = starts[chunks.len()];
     // Places go by hash, so that each shard has its own, and all shards' are found at the same time.
     let shards = total / SHARD + 1;
     let parts: Vec<Vec<Vec<Entry>>> =
-        locals.par_iter().zip(&starts).map(|(local, start)| by_shard(local, dense(*start), shards)).collect();
+        chunks.par_iter().zip(&starts).map(|(texts, start)| by_shard(texts, dense(*start), shards)).collect();
     let ranks: Vec<AtomicU32> = (0..total).into_par_iter().map(|_| AtomicU32::new(0)).collect();
     let put = |entry: &Entry, rank: u32| ranks[entry.2 as usize].store(rank, Relaxed);
     let rank_shard = |shard: usize| {
@@ -65,7 +64,7 @@ pub(super) fn number<'a>(locals: &[&Locals], text: impl Fn(TextRef) -> &'a [u8] 
     let mut ids: Vec<u32> = ranks.into_iter().map(AtomicU32::into_inner).collect();
     let mut by_place = vec![u32::MAX; count];
     let (mut items, mut places) = (Vec::with_capacity(count), Vec::with_capacity(count));
-    for (id, (hash, item)) in ids.iter_mut().zip(locals.iter().flat_map(|local| &local.items)) {
+    for (id, (hash, item)) in ids.iter_mut().zip(chunks.iter().flatten()) {
         let place = first_place[shard_of(*hash, shards)] + *id;
         let number = &mut by_place[place as usize];
         if *number == u32::MAX {
@@ -79,9 +78,9 @@ pub(super) fn number<'a>(locals: &[&Locals], text: impl Fn(TextRef) -> &'a [u8] 
 }
 
 /// A chunk's texts by shard; `start` is the first one's number among all chunks'.
-fn by_shard(local: &Locals, start: u32, shards: usize) -> Vec<Vec<Entry>> {
-    let mut parts = vec![Vec::with_capacity(local.items.len() / shards * 5 / 4); shards];
-    for ((hash, item), id) in local.items.iter().zip(start..) {
+fn by_shard(texts: &[(u64, TextRef)], start: u32, shards: usize) -> Vec<Vec<Entry>> {
+    let mut parts = vec![Vec::with_capacity(texts.len() / shards * 5 / 4); shards];
+    for ((hash, item), id) in texts.iter().zip(start..) {
         parts[shard_of(*hash, shards)].push((*hash, *item, id));
     }
     parts
@@ -99,11 +98,11 @@ fn rank<'a>(entries: &mut [Entry], text: impl Fn(&Entry) -> &'a [u8], put: impl 
     let mut rank = 0;
     for run in entries.chunk_by_mut(|a, b| a.0 == b.0) {
         // Equal hashes are mostly equal texts, and if not, the bytes decide.
-        let (first, others) = (run[0], &run[1..]);
-        if !others.iter().all(|other| text(other) == text(&first)) {
+        let all_same = run.windows(2).all(|two| text(&two[0]) == text(&two[1]));
+        if !all_same {
             run.sort_unstable_by_key(&text);
         }
-        for same in run.chunk_by(|a, b| text(a) == text(b)) {
+        for same in run.chunk_by(|a, b| all_same || text(a) == text(b)) {
             same.iter().for_each(|entry| put(entry, rank));
             rank += 1;
         }

@@ -29,21 +29,26 @@ pub(super) fn gather(sources: Vec<Source>, mut parsed: Vec<Parsed>, settings: &S
     let mut text = Text { sources, arenas: Vec::with_capacity(parsed.len()) };
     let mut counts = Counts::default();
     let mut rejects = Vec::new();
-    let mut keys = Vec::with_capacity(parsed.len());
+    let (mut keys, mut attribute_texts, mut domain_texts) = (Vec::new(), Vec::new(), Vec::new());
     for chunk in &mut parsed {
-        chunk.domains.seal();
-        chunk.attributes.seal();
         keys.push(std::mem::take(&mut chunk.keys));
+        attribute_texts.push(std::mem::take(&mut chunk.attributes).items);
+        domain_texts.push(std::mem::take(&mut chunk.domains).items);
         text.arenas.push(std::mem::take(&mut chunk.arena));
         rejects.append(&mut chunk.rejects);
         counts.converted += chunk.converted;
         counts.rows += chunk.records;
     }
-    let key = |at: TextRef| &keys[at.buffer() - text.sources.len()][at.offset()..at.offset() + at.len()];
-    let combinations = number(&parsed.iter().map(|chunk| &chunk.attributes).collect::<Vec<_>>(), key);
-    let attributes = attributes::read(&combinations.items, key, settings);
+    let read_attributes = || {
+        let key = |at: TextRef| &keys[at.buffer() - text.sources.len()][at.offset()..at.offset() + at.len()];
+        let combinations = number(attribute_texts, key);
+        let attributes = attributes::read(&combinations.items, key, settings);
+        (combinations, attributes)
+    };
+    // Each waits for memory or runs alone at times: the other one fills the gap.
+    let ((combinations, attributes), domains) =
+        rayon::join(read_attributes, || number(domain_texts, |at| text.get(at)));
     drop(keys);
-    let domains = number(&parsed.iter().map(|chunk| &chunk.domains).collect::<Vec<_>>(), |at| text.get(at));
     let (mut rows, mut starts) = by_domain(&parsed, &domains, &combinations);
     drop(parsed);
     drop(combinations);

@@ -73,12 +73,14 @@ impl Rules {
             labels: Vec::with_capacity(list.len() / 2),
         };
         rules.nodes.push(Node::default());
+        let begin = memchr::memmem::Finder::new("BEGIN ");
         let mut section = None;
         for line in list.lines() {
             if line.starts_with("//") {
-                if line.contains("BEGIN ICANN DOMAINS") {
+                let begun = begin.find(line.as_bytes()).map_or("", |at| &line[at + "BEGIN ".len()..]);
+                if begun.starts_with("ICANN DOMAINS") {
                     section = Some(Section::Icann);
-                } else if line.contains("BEGIN PRIVATE DOMAINS") {
+                } else if begun.starts_with("PRIVATE DOMAINS") {
                     section = Some(Section::Private);
                 }
             } else if let (Some(section), Some(rule)) = (section, line.split_whitespace().next()) {
