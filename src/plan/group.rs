@@ -4,6 +4,7 @@
 //! spare, are they made smaller, the largest first: small certificates are faster to serve, and one bad name spoils fewer others.
 //! Domains are grouped side by side.
 
+use std::cmp::Reverse;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -11,6 +12,7 @@ use rustc_hash::FxHashMap;
 
 use super::pack::{Fill, Item, pack};
 use super::{Mix, Options};
+use crate::dense::counting_sort;
 use crate::inventory::{Group, Inventory, Wanted};
 use crate::limits::Policy;
 
@@ -353,32 +355,35 @@ impl<'a> Grouper<'a> {
 /// Puts what is left over from different domains of a tenant together, the largest first, each where it fits best.
 pub(super) fn mixed(apart: &Grouping, inventory: &Inventory, policy: &Policy, options: &Options) -> Grouping {
     let capacities = capacities(inventory, policy, options);
-    let mut left_over: Vec<(u32, std::cmp::Reverse<u32>, u32, u32)> = Vec::new();
+    let domain = |certificate: u32| apart.pieces(certificate as usize)[0].domain;
+    let of = |certificate: u32| apart.certificates[certificate as usize];
     let mut mixed = apart.emptied();
-    let key = |certificate: usize| (apart.pieces(certificate)[0].domain, apart.certificates[certificate].group);
-    let all: Vec<usize> = (0..apart.certificates.len()).collect();
-    for unit in all.chunk_by(|a, b| key(*a) == key(*b)) {
+    let (mut left_over, mut groups) = (Vec::new(), Vec::new());
+    let (mut next, end) = (0, index(apart.certificates.len()));
+    while next < end {
+        let unit = (domain(next), of(next).group);
+        let after = (next..end).find(|other| (domain(*other), of(*other).group) != unit).unwrap_or(end);
         // One a domain and group: two of them may hold a wildcard and what it covers.
-        let smallest = unit.iter().copied().min_by_key(|certificate| apart.certificates[*certificate].names);
-        for &certificate in unit {
-            let Certificate { group, urgency, names, .. } = apart.certificates[certificate];
-            let has_tenant = inventory.has_tenant(group);
-            if has_tenant && Some(certificate) == smallest && (names as usize) < capacities[group as usize] {
-                let place = inventory.domain_place(apart.pieces(certificate)[0].domain);
-                left_over.push((group, std::cmp::Reverse(names), place, index(certificate)));
+        let smallest = (next..after).min_by_key(|certificate| of(*certificate).names);
+        for certificate in next..after {
+            let Certificate { group, urgency, names, .. } = of(certificate);
+            let has_room = (names as usize) < capacities[group as usize];
+            if inventory.has_tenant(group) && Some(certificate) == smallest && has_room {
+                left_over.push(certificate);
+                groups.push(group);
             } else {
-                mixed.push_pieces(group, urgency, apart, apart.pieces(certificate).iter().copied());
+                mixed.push_pieces(group, urgency, apart, apart.pieces(certificate as usize).iter().copied());
             }
         }
+        next = after;
     }
-    left_over.par_sort_unstable();
-    for of_group in left_over.chunk_by(|a, b| a.0 == b.0) {
-        let group = of_group[0].0;
-        for bin in best_fit(
-            of_group.iter().map(|(_, names, _, certificate)| (names.0 as usize, *certificate)),
-            capacities[group as usize],
-        ) {
-            let urgency = bin.iter().map(|certificate| apart.certificates[*certificate as usize].urgency).min();
+    let mut left_over = counting_sort(&left_over, &groups, inventory.groups.len());
+    for of_group in left_over.chunk_by_mut(|a, b| of(*a).group == of(*b).group) {
+        of_group.sort_by_key(|one| (Reverse(of(*one).names), inventory.domain_place(domain(*one))));
+        let group = of(of_group[0]).group;
+        let sizes = of_group.iter().map(|certificate| (of(*certificate).names as usize, *certificate));
+        for bin in best_fit(sizes, capacities[group as usize]) {
+            let urgency = bin.iter().map(|certificate| of(*certificate).urgency).min();
             let pieces = bin.iter().map(|certificate| apart.pieces(*certificate as usize)[0]);
             mixed.push_pieces(group, urgency.unwrap_or_default(), apart, pieces);
         }
@@ -396,7 +401,10 @@ pub(super) fn ids(items: &[Item<'_>]) -> Vec<u32> {
 }
 
 /// Best fit: sizes come largest first, each goes where the least room is left over.
-fn best_fit(sizes: impl Iterator<Item = (usize, u32)>, capacity: usize) -> Vec<Vec<u32>> {
+fn best_fit(sizes: impl Iterator<Item = (usize, u32)> + Clone, capacity: usize) -> Vec<Vec<u32>> {
+    if sizes.clone().map(|(size, _)| size).sum::<usize>() <= capacity {
+        return std::iter::once(sizes.map(|(_, thing)| thing).collect()).collect();
+    }
     let mut bins: Vec<Vec<u32>> = Vec::new();
     let mut by_room: Vec<Vec<usize>> = vec![Vec::new(); capacity + 1];
     for (size, thing) in sizes {

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use super::group::Grouping;
+use crate::dense::counting_sort;
 use crate::gcra::Quota;
 use crate::inventory::{Inventory, Urgency};
 use crate::limits::Limits;
@@ -243,18 +244,4 @@ impl<'a> Jobs<'a> {
         let places = lanes.iter().enumerate().map(|(place, (lane, _))| (*lane, place)).collect();
         TightLanes { lanes, places, domains }
     }
-}
-
-/// `items` by their keys, which are below `end`; those of one key keep their order.
-fn counting_sort(items: &[u32], keys: &[u32], end: usize) -> Vec<u32> {
-    let mut starts = vec![0_u32; end + 1];
-    keys.iter().for_each(|key| starts[*key as usize + 1] += 1);
-    (1..starts.len()).for_each(|key| starts[key] += starts[key - 1]);
-    let mut sorted = vec![0; items.len()];
-    for (item, key) in items.iter().zip(keys) {
-        let place = &mut starts[*key as usize];
-        sorted[*place as usize] = *item;
-        *place += 1;
-    }
-    sorted
 }
