@@ -39,16 +39,11 @@ pub(super) fn gather(sources: Vec<Source>, mut parsed: Vec<Parsed>, settings: &S
         counts.converted += chunk.converted;
         counts.rows += chunk.records;
     }
-    let read_attributes = || {
-        let key = |at: TextRef| &keys[at.buffer() - text.sources.len()][at.offset()..at.offset() + at.len()];
-        let combinations = number(attribute_texts, key);
-        let attributes = attributes::read(&combinations.items, key, settings);
-        (combinations, attributes)
-    };
-    // Each waits for memory or runs alone at times: the other one fills the gap.
-    let ((combinations, attributes), domains) =
-        rayon::join(read_attributes, || number(domain_texts, |at| text.get(at)));
+    let key = |at: TextRef| &keys[at.buffer() - text.sources.len()][at.offset()..at.offset() + at.len()];
+    let combinations = number(attribute_texts, key);
+    let attributes = attributes::read(&combinations.items, key, settings);
     drop(keys);
+    let domains = number(domain_texts, |at| text.get(at));
     let (mut rows, mut starts) = by_domain(&parsed, &domains, &combinations);
     drop(parsed);
     drop(combinations);
