@@ -28,7 +28,7 @@ use crate::time::{Span, Timestamp};
 
 use choice::Aim;
 use group::Grouping;
-use jobs::{Jobs, Lane};
+use jobs::{Jobs, Lane, TightLanes};
 pub use options::{Mix, NamesPerCertificate, Options, PlanError, Share};
 use replan::{Earlier, Kept};
 use schedule::{Bound, Placed, Terms};
@@ -226,14 +226,14 @@ struct Scheduled {
 
 fn schedule_all(draft: &Draft, jobs: &Jobs<'_>, usable: &Usable<'_>) -> Scheduled {
     let options = usable.options;
-    let bound_at = lower_bound(draft, jobs, usable);
+    let tight = jobs.tight_lanes(&|lane| usable.lane(lane));
+    let bound_at = lower_bound(draft, jobs, &tight, usable);
     let bound_without_reserve_at = (options.reserve_rate > Share::default()).then(|| {
         let options = Options { reserve_rate: Share::default(), ..options.clone() };
-        lower_bound(draft, jobs, &Usable::new(usable.inventory, usable.limits, &options))
+        lower_bound(draft, jobs, &tight, &Usable::new(usable.inventory, usable.limits, &options))
     });
     let account = |account| usable.account(account);
     let terms = Terms { start: options.start, margin: draft.margin, account: &account };
-    let tight = jobs.tight_lanes(&|lane| usable.lane(lane));
     let attempt = |aim: Aim| {
         let placed = schedule::schedule(jobs, &tight, &terms, aim);
         let late = lateness(&placed, jobs);
@@ -287,11 +287,10 @@ fn lateness(placed: &[Placed], jobs: &Jobs<'_>) -> Option<Span> {
 }
 
 /// A time before which no plan of these orders finishes.
-fn lower_bound(draft: &Draft, jobs: &Jobs<'_>, usable: &Usable<'_>) -> Timestamp {
+fn lower_bound(draft: &Draft, jobs: &Jobs<'_>, tight: &TightLanes, usable: &Usable<'_>) -> Timestamp {
     let least = (usable.options.mix == Mix::Tenant).then(|| orders_least(draft, usable));
     let account = |account| usable.account(account);
-    let tight = jobs.tight_lanes(&|lane| usable.lane(lane));
-    bound::bound(jobs, &tight, usable.options.start, &account, least.as_deref())
+    bound::bound(jobs, tight, usable.options.start, &account, least.as_deref())
 }
 
 /// A finish that every deadline comes before.

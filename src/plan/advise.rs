@@ -261,13 +261,22 @@ fn override_for_finish(today: &Plan<'_>, jobs: &Jobs<'_>, finish: Timestamp) -> 
         limits.overrides.set(limit, &key, more);
         limits
     };
+    let tight_under = |limits: &Limits| {
+        let usable = Usable::new(today.inventory, limits, &today.options);
+        jobs.tight_lanes(&|lane| usable.lane(lane))
+    };
+    let tight_today = tight_under(today.limits);
     let half = today.options.start.plus(Span::from_nanos(finish.since(today.options.start).nanos() / 2));
     let mut best: Option<(Timestamp, u64, Limits)> = None;
     let mut tier = None;
     while let Some((next, more)) = next_tier(today, limit, tier) {
         tier = Some(next);
         let limits = with(more);
-        let bound = lower_bound(&today.draft, jobs, &Usable::new(today.inventory, &limits, &today.options));
+        let usable = Usable::new(today.inventory, &limits, &today.options);
+        // An account's tokens change nothing for the domains.
+        let of_account = limit == LimitName::NewOrdersPerAccount;
+        let tight = if of_account { &tight_today } else { &tight_under(&limits) };
+        let bound = lower_bound(&today.draft, jobs, tight, &usable);
         if bound < best.as_ref().map_or(finish, |(best, ..)| *best) {
             best = Some((bound, next, limits));
         }

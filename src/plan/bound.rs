@@ -21,14 +21,13 @@ pub(super) fn bound(
     orders_least: Option<&[u64]>,
 ) -> Timestamp {
     let accounts = jobs.account_count();
-    let mut orders = vec![0_u64; accounts];
-    jobs.all().iter().for_each(|job| orders[job.account as usize] += 1);
     let mut finish = start;
     let mut releases: Vec<Vec<Timestamp>> = vec![Vec::new(); accounts];
     if !tight.lanes.is_empty() {
         let mut sent: FxHashMap<(Lane, u32), u32> = FxHashMap::default();
         let mut checked: FxHashMap<Lane, u32> = FxHashMap::default();
-        for (job, of) in (0..).zip(jobs.all()).filter(|(job, _)| jobs.is_tight(*job, tight)) {
+        for &job in &tight.jobs {
+            let of = jobs.job(job);
             let mut release = start;
             for (lane, quota) in jobs
                 .lanes(job)
@@ -55,7 +54,7 @@ pub(super) fn bound(
                 releases.clear();
                 least[account]
             }
-            None => orders[account] - releases.len() as u64,
+            None => jobs.by_account()[account] - releases.len() as u64,
         };
         finish = finish.max(through(quota, start, at_once, releases));
     }

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use super::group::Grouping;
-use crate::dense::counting_sort;
+use crate::dense::{counting_sort, dense};
 use crate::gcra::Quota;
 use crate::inventory::{Inventory, Urgency};
 use crate::limits::Limits;
@@ -51,6 +51,7 @@ pub(super) struct Jobs<'a> {
     /// Places in [`Inventory::held`].
     unexempt: Vec<u32>,
     jobs: Vec<Job>,
+    by_account: Vec<u64>,
     /// By account: whether its orders check a domain bucket of its own.
     own_buckets: Vec<bool>,
     /// All jobs, such that each tenant's first one comes before anyone's second.
@@ -67,8 +68,8 @@ pub(super) struct TightLanes {
     /// In an order that depends on contents alone.
     pub(super) lanes: Vec<(Lane, Quota)>,
     places: FxHashMap<Lane, usize>,
-    /// By domain: whether any of its buckets is tight. Empty where none is.
-    domains: Vec<bool>,
+    /// The jobs that one of them may hold back.
+    pub(super) jobs: Vec<u32>,
 }
 
 impl TightLanes {
@@ -86,10 +87,21 @@ impl<'a> Jobs<'a> {
             let terms = &inventory.held[*held as usize];
             job(terms.group, terms.urgency)
         }));
+        let mut by_account = vec![0; inventory.accounts.len()];
+        jobs.iter().for_each(|job| by_account[job.account as usize] += 1);
         let own_buckets = inventory.accounts.iter().map(|account| limits.own_domain_buckets(account)).collect();
         let (usage, own_usage) = (vec![0; inventory.domain_count()], Vec::new());
-        let mut jobs =
-            Self { inventory, grouping, unexempt, jobs, own_buckets, fair_order: Vec::new(), usage, own_usage };
+        let mut jobs = Self {
+            inventory,
+            grouping,
+            unexempt,
+            jobs,
+            by_account,
+            own_buckets,
+            fair_order: Vec::new(),
+            usage,
+            own_usage,
+        };
         jobs.count_usage();
         jobs.fair_order = jobs.in_fair_order();
         jobs
@@ -157,8 +169,9 @@ impl<'a> Jobs<'a> {
         &self.jobs[job as usize]
     }
 
-    pub(super) fn all(&self) -> &[Job] {
-        &self.jobs
+    /// By account: how many jobs it has.
+    pub(super) fn by_account(&self) -> &[u64] {
+        &self.by_account
     }
 
     pub(super) fn account_count(&self) -> usize {
@@ -216,22 +229,6 @@ impl<'a> Jobs<'a> {
         }
     }
 
-    /// By job: whether a tight bucket may hold it back. Empty where none can be.
-    pub(super) fn tight_jobs(&self, tight: &TightLanes) -> Vec<bool> {
-        let count = if tight.lanes.is_empty() { 0 } else { u32::try_from(self.len()).unwrap_or(u32::MAX) };
-        (0..count).into_par_iter().map(|job| self.is_tight(job, tight)).collect()
-    }
-
-    /// Whether a tight bucket may hold the job back.
-    #[inline]
-    pub(super) fn is_tight(&self, job: u32, tight: &TightLanes) -> bool {
-        let mut found = false;
-        if !tight.domains.is_empty() {
-            self.domains(job, |domain| found |= tight.domains[domain as usize]);
-        }
-        found
-    }
-
     /// The buckets which hold fewer tokens than are taken from them, in an order that depends on contents alone.
     pub(super) fn tight_lanes(&self, quota: &dyn Fn(Lane) -> Option<Quota>) -> TightLanes {
         let global = (0..).zip(&self.usage).map(|(domain, count)| (Lane::global(domain), *count));
@@ -239,9 +236,16 @@ impl<'a> Jobs<'a> {
         let is_tight = |(lane, count)| quota(lane).filter(|quota| count > quota.burst()).map(|quota| (lane, quota));
         let mut lanes: Vec<(Lane, Quota)> = used.filter_map(is_tight).collect();
         lanes.sort_by_key(|(lane, _)| (self.inventory.domain_place(lane.domain), lane.account));
-        let mut domains = vec![false; if lanes.is_empty() { 0 } else { self.usage.len() }];
-        lanes.iter().for_each(|(lane, _)| domains[lane.domain as usize] = true);
+        let mut is_tight = vec![false; if lanes.is_empty() { 0 } else { self.usage.len() }];
+        lanes.iter().for_each(|(lane, _)| is_tight[lane.domain as usize] = true);
+        let count = if lanes.is_empty() { 0 } else { dense(self.len()) };
+        let is_held_back = |job: &u32| {
+            let mut found = false;
+            self.domains(*job, |domain| found |= is_tight[domain as usize]);
+            found
+        };
+        let jobs = (0..count).into_par_iter().filter(is_held_back).collect();
         let places = lanes.iter().enumerate().map(|(place, (lane, _))| (*lane, place)).collect();
-        TightLanes { lanes, places, domains }
+        TightLanes { lanes, places, jobs }
     }
 }

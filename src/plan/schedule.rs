@@ -110,7 +110,8 @@ pub(super) fn schedule(jobs: &Jobs<'_>, tight: &TightLanes, terms: &Terms<'_>, a
 
 /// The circles, by their first accounts; and each lane's place in its circle.
 fn circles(choice: &Choice<'_>, classes: &Classes, tight: &TightLanes, terms: &Terms<'_>) -> (Vec<Circle>, Vec<usize>) {
-    let is_tight = choice.jobs.tight_jobs(tight);
+    let mut is_tight = vec![false; if tight.jobs.is_empty() { 0 } else { choice.jobs.len() }];
+    tight.jobs.iter().for_each(|job| is_tight[*job as usize] = true);
     let streams = choice.streams(tight, &is_tight);
     // Each account points to one before it of its circle, the first one to itself.
     let mut before: Vec<usize> = (0..choice.jobs.account_count()).collect();
