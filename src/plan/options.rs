@@ -137,6 +137,9 @@ pub enum PlanError {
     /// A reserve of everything.
     #[error("a reserve rate of {0} leaves nothing")]
     Reserve(Share),
+    /// A limit is no token bucket.
+    #[error(transparent)]
+    NotTokenBuckets(#[from] NotTokenBuckets),
 }
 
 #[cfg(test)]
