@@ -3,7 +3,7 @@
 
 use super::registry::Runs;
 use super::{BucketKey, Exemption, Model, NEVER, OrderId, Pair};
-use crate::buckets::{Batch, BucketId, Mode, Transaction};
+use crate::buckets::{Batch, BucketId, Mode};
 use crate::gcra::Cost;
 use crate::time::Timestamp;
 
@@ -103,9 +103,8 @@ impl Model {
         let Some(pair) = self.registry.pairs_of(order).nth(usize::from(name)) else { return false };
         let Pair { account, name } = pair;
         let key = BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(account, name);
-        let bucket = self.registry.bucket(key, &self.limits, &mut self.buckets);
         let mut batch = Batch::default();
-        batch.push(Transaction::of(bucket, Mode::CheckAndSpend));
+        self.push(key, Mode::CheckAndSpend, &mut batch);
         let pauses = !self.buckets.decide(&mut batch, now);
         if pauses {
             self.paused.insert(pair);
