@@ -151,9 +151,10 @@ impl Open {
         outcome(true, most.saturating_sub(open + cost), again, last)
     }
 
-    /// `item` is open until `end`; one that is open keeps its own end.
-    pub fn open(&mut self, item: u32, end: Timestamp) {
-        if !self.until.contains_key(&item) {
+    /// From `now` on `item` is open until `end`; one that is open already keeps its own end.
+    pub fn open(&mut self, item: u32, end: Timestamp, now: Timestamp) {
+        if !self.is_open(item, now) {
+            self.close(item);
             self.until.insert(item, end);
             self.by_end.insert((end, item));
         }

@@ -193,7 +193,7 @@ impl Model {
         self.registry.check(order, exemption, self.limits.policy.renewal.same_set_exempt, batch);
         let allowed = self.buckets.decide(batch, now);
         if allowed {
-            missing.iter().for_each(|pair| self.buckets.open(pending, pair.name, until));
+            missing.iter().for_each(|pair| self.buckets.open(pending, pair.name, until, now));
         }
         decision(allowed, batch, now)
     }

@@ -70,10 +70,10 @@ impl Buckets {
         matches!(self.counter(bucket), Some(Counter::Concurrent(..)))
     }
 
-    /// Counts `item` as open until `until`, unless it is already; only in a bucket that counts what is open.
-    pub fn open(&mut self, bucket: BucketId, item: u32, until: Timestamp) {
+    /// Counts `item` as open from `now` until `end`, unless it is already; only in a bucket that counts what is open.
+    pub fn open(&mut self, bucket: BucketId, item: u32, end: Timestamp, now: Timestamp) {
         if let Some(Counter::Concurrent(_, open)) = self.counter_mut(bucket) {
-            open.open(item, until);
+            open.open(item, end, now);
         }
     }
 

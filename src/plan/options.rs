@@ -1,5 +1,6 @@
 //! What a plan is to be like.
 
+use crate::limits::NotTokenBuckets;
 use crate::limits::Profile;
 use crate::time::{Span, Timestamp};
 
