@@ -7,6 +7,7 @@ pub mod overrides;
 pub mod policy;
 pub mod profile;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::counts::{Capacity, Window};
@@ -243,6 +244,21 @@ impl Limits {
             Some(limit) => Err(NotTokenBuckets { policy: self.policy.name.clone(), limit }),
             None => Ok(()),
         }
+    }
+
+    /// The same numbers, all as token buckets: for one who groups names and computes no time.
+    #[must_use]
+    pub fn as_token_buckets(&self) -> Cow<'_, Self> {
+        if self.check_token_buckets().is_ok() {
+            return Cow::Borrowed(self);
+        }
+        let mut same = self.clone();
+        for name in LimitName::ALL {
+            let limit = self.policy.limit(name);
+            same.policy
+                .set_limit(name, limit.map(|limit| Limit { algorithm: Algorithm::TokenBucket, ..limit.clone() }));
+        }
+        Cow::Owned(same)
     }
 
     /// Whether `account` has a bucket of its own for each registered domain, which its orders check instead of the global one.
