@@ -21,7 +21,10 @@ pub fn overview(report: &LimitsReport<'_>) -> String {
     for directory in policy.directories {
         out.push_str(&faint(&format!("directory {directory}")));
     }
-    out.push_str(&faint(&format!("source    {}, read {}", policy.source, policy.read)));
+    let source = format!("source    {}", policy.source);
+    let fits = source.len() + ", read ".len() + policy.read.len() <= WIDTH;
+    let separator = if fits { ", " } else { "\n          " };
+    out.push_str(&faint(&format!("{source}{separator}read {}", policy.read)));
     out.push('\n');
     out.push_str(&limits_table(report));
     if report.limits.iter().any(|limit| limit.override_tiers.is_some()) {
