@@ -4,6 +4,11 @@
 //! A batch holds a bucket at most once. Every transaction is evaluated against its own bucket. If one that has a say is denied
 //! nothing at all is spent; else each spending transaction that is allowed by itself is spent. A spend-only transaction has no
 //! say, and one that does not fit is dropped: no debt. The CA names the *strictest* of all that have a say.
+//!
+//! Some buckets are none: those of limits that count one by one ([`crate::counts`]), as the oldest policy has them. They have ids like
+//! the others and a store of their own, and where there is none a decision knows nothing of them.
+
+mod counted;
 
 use std::num::NonZeroU32;
 
@@ -11,6 +16,8 @@ use rustc_hash::FxHashMap;
 
 use crate::gcra::{Cost, Outcome, Quota};
 use crate::time::{Span, Timestamp};
+
+use counted::Counter;
 
 /// A bucket of some [`Buckets`]: its place in them, and which of their quotas is its. Few buckets have quotas of their own, so that
 /// a bucket itself is no more than its TAT, in 8 bytes.
@@ -51,6 +58,8 @@ pub struct Batch {
     transactions: Vec<Transaction>,
     /// Each one's bucket as it was before: an outcome is computed when it is read, which few callers do.
     before: Vec<Bucket>,
+    /// The outcomes themselves, where something else than tokens is counted.
+    told: Vec<Outcome>,
     action: Action,
 }
 
@@ -59,6 +68,8 @@ pub struct Batch {
 enum Action {
     #[default]
     Nothing,
+    /// [`Batch::told`] has the outcomes.
+    Told,
     Decide {
         now: Timestamp,
         allowed: bool,
@@ -81,6 +92,7 @@ pub struct Buckets {
     tats: Vec<Timestamp>,
     quotas: Vec<Quota>,
     quota_numbers: FxHashMap<Quota, u32>,
+    counters: Vec<Counter>,
 }
 
 impl BucketId {
@@ -158,10 +170,10 @@ impl Batch {
     /// Each transaction with what came of it; nothing before it was decided.
     pub fn results(&self) -> impl ExactSizeIterator<Item = (Transaction, Outcome)> + '_ {
         let decided = if matches!(self.action, Action::Nothing) { 0 } else { self.transactions.len() };
-        self.transactions[..decided]
-            .iter()
-            .zip(&self.before)
-            .map(|(&transaction, bucket)| (transaction, self.action.outcome(transaction, bucket)))
+        self.transactions[..decided].iter().enumerate().map(|(place, &transaction)| match self.action {
+            Action::Told => (transaction, self.told[place]),
+            action => (transaction, action.outcome(transaction, &self.before[place])),
+        })
     }
 
     /// The strictest transaction, which is the one that the CA names: denied before allowed, then the longer retry, then the
@@ -210,7 +222,7 @@ impl Action {
         let tat_before = known(bucket.tat);
         match self {
             Self::Refund { now } if tat_before.is_some() => bucket.quota.refund(tat_before, now, cost),
-            Self::Nothing | Self::Refund { .. } => NO_BUCKET,
+            Self::Nothing | Self::Told | Self::Refund { .. } => NO_BUCKET,
             Self::Decide { now, allowed } => {
                 let asked = match mode {
                     Mode::AllowOnly => NO_BUCKET,
@@ -233,6 +245,10 @@ fn known(tat: Timestamp) -> Option<Timestamp> {
     (tat != UNSPENT).then_some(tat)
 }
 
+fn number(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or_else(|_too_many| unreachable!("32 bits outlast memory"))
+}
+
 impl Bucket {
     /// Stands where a limit is off.
     const OFF: Self = Self { tat: UNSPENT, quota: Quota::LEAST };
@@ -249,13 +265,16 @@ impl Buckets {
     /// # Panics
     /// With more than 4,294,967,295 buckets: memory is gone long before.
     pub fn add(&mut self, quota: Quota) -> BucketId {
-        let number = |len: usize| u32::try_from(len).unwrap_or_else(|_too_many| unreachable!("32 bits outlast memory"));
-        self.tats.push(UNSPENT);
-        let place = NonZeroU32::new(number(self.tats.len())).unwrap_or_else(|| unreachable!("one was just added"));
         let quota = *self.quota_numbers.entry(quota).or_insert_with(|| {
             self.quotas.push(quota);
             number(self.quotas.len() - 1)
         });
+        self.place(quota)
+    }
+
+    fn place(&mut self, quota: u32) -> BucketId {
+        self.tats.push(UNSPENT);
+        let place = NonZeroU32::new(number(self.tats.len())).unwrap_or_else(|| unreachable!("one was just added"));
         BucketId { place, quota }
     }
 
@@ -271,13 +290,16 @@ impl Buckets {
         self.tats.is_empty()
     }
 
-    /// When the bucket is full again; `None`: nobody has spent from it.
+    /// When the bucket is full again; `None`: nobody has spent from it, or it is none of tokens.
     #[must_use]
     pub fn tat(&self, bucket: BucketId) -> Option<Timestamp> {
         known(self.tats[bucket.index()])
     }
 
     /// What the bucket holds.
+    ///
+    /// # Panics
+    /// For a bucket of a limit that does not count tokens.
     #[must_use]
     #[inline]
     pub fn quota(&self, bucket: BucketId) -> Quota {
@@ -299,7 +321,10 @@ impl Buckets {
     /// Decides a batch at `now`, and carries it out if it is allowed, which is returned; the outcomes stand in it afterwards.
     #[inline]
     pub fn decide(&mut self, batch: &mut Batch, now: Timestamp) -> bool {
-        let Batch { transactions, before, action } = batch;
+        if !self.counters.is_empty() {
+            return self.decide_counted(batch, now);
+        }
+        let Batch { transactions, before, action, .. } = batch;
         let mut allowed = true;
         before.resize(transactions.len(), Bucket::OFF);
         for (transaction, before) in transactions.iter().zip(before) {
@@ -336,7 +361,10 @@ impl Buckets {
 
     /// Gives back what the batch has spent; the outcomes stand in it afterwards. Only tokens that were asked for *and* taken come back.
     pub fn refund(&mut self, batch: &mut Batch, now: Timestamp) {
-        let Batch { transactions, before, action } = batch;
+        if !self.counters.is_empty() {
+            return self.refund_counted(batch, now);
+        }
+        let Batch { transactions, before, action, .. } = batch;
         before.clear();
         *action = Action::Refund { now };
         for transaction in transactions {

@@ -81,7 +81,7 @@ pub struct GlobalArgs {
     /// Ask as if it were this time, such as 2026-12-01T08:00:00Z or 2026-12-01
     #[arg(long, global = true, value_name = "RFC3339")]
     pub now: Option<Timestamp>,
-    /// The CA's policy: letsencrypt, letsencrypt-staging, letsencrypt-2025, or a TOML file
+    /// The CA's policy: letsencrypt, letsencrypt-staging, letsencrypt-2025, letsencrypt-2021, or a TOML file
     #[arg(long, global = true, value_name = "NAME|FILE", default_value = "letsencrypt")]
     pub policy: String,
     /// Overrides granted to you, a TOML file

@@ -10,6 +10,7 @@ mod digest;
 pub mod name;
 pub mod psl;
 pub mod gcra;
+pub mod counts;
 pub mod limits;
 pub mod buckets;
 pub mod rules;

@@ -7,16 +7,18 @@ pub mod overrides;
 pub mod policy;
 pub mod profile;
 
+use std::borrow::Cow;
 use std::fmt;
 
-use crate::gcra::Quota;
+use crate::counts::{Capacity, Window};
+use crate::gcra::{Quota, QuotaError};
 use crate::time::Span;
 
 pub use overrides::{Override, OverrideError, Overrides};
-pub use policy::{EndpointLimit, OverrideScope, OverrideTiers, Policy, PolicyError, RenewalTerms};
+pub use policy::{EndpointLimit, OverrideScope, OverrideTiers, Policy, PolicyError, RenewalTerms, SameSetExempt};
 pub use profile::{Profile, ProfileTerms};
 
-/// One of the eight limits of ACME that Boulder knows.
+/// One of the limits of ACME that Boulder knows or knew.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
 #[expect(missing_docs, reason = "`Self::counts` says what each counts")]
 pub enum LimitName {
@@ -31,11 +33,15 @@ pub enum LimitName {
     CertificatesPerFqdnSet,
     FailedAuthorizationsPerDomainPerAccount,
     FailedAuthorizationsForPausingPerDomainPerAccount,
+    PendingAuthorizationsPerAccount,
 }
 
 impl LimitName {
-    /// All of them, in Boulder's order.
-    pub const ALL: [Self; 8] = [
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// All of them, in Boulder's order; last one that it has no more.
+    pub const ALL: [Self; 9] = [
         Self::NewRegistrationsPerIpAddress,
         Self::NewRegistrationsPerIpv6Range,
         Self::NewOrdersPerAccount,
@@ -44,6 +50,7 @@ impl LimitName {
         Self::CertificatesPerFqdnSet,
         Self::FailedAuthorizationsPerDomainPerAccount,
         Self::FailedAuthorizationsForPausingPerDomainPerAccount,
+        Self::PendingAuthorizationsPerAccount,
     ];
 
     /// Boulder's name.
@@ -60,6 +67,7 @@ impl LimitName {
             Self::FailedAuthorizationsForPausingPerDomainPerAccount => {
                 "FailedAuthorizationsForPausingPerDomainPerAccount"
             }
+            Self::PendingAuthorizationsPerAccount => "PendingAuthorizationsPerAccount",
         }
     }
 
@@ -77,6 +85,7 @@ impl LimitName {
             Self::FailedAuthorizationsForPausingPerDomainPerAccount => {
                 "failed validations without a success between, by account and name; the first one denied pauses the pair"
             }
+            Self::PendingAuthorizationsPerAccount => "authorizations that are pending at a time, by account",
         }
     }
 
@@ -111,6 +120,10 @@ impl LimitName {
                 "Each failed validation asks and takes a token, and so does each pending authorization that is deactivated; a success \
                  fills the bucket. Once it is empty the next failure pauses the account for that name until a person lifts it."
             }
+            Self::PendingAuthorizationsPerAccount => {
+                "A new order asks it, a renewal too, for each of its names that has neither a valid authorization nor a pending one. \
+                 An authorization is pending until it is validated, fails, is deactivated or expires."
+            }
         }
     }
 
@@ -133,16 +146,31 @@ impl fmt::Display for LimitName {
     }
 }
 
+/// How a limit counts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Algorithm {
+    /// Tokens come back evenly into a bucket that holds some ([`crate::gcra`]).
+    #[default]
+    TokenBucket,
+    /// So many in any stretch as long as the period ([`crate::counts::Events`]).
+    SlidingWindow,
+    /// So many at a time, whenever they began ([`crate::counts::Open`]).
+    Concurrent,
+}
+
 /// How much a limit allows, as documented: `count` in `period`, in a bucket of `burst`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limit {
-    /// Tokens of a full bucket.
+    /// How it counts.
+    pub algorithm: Algorithm,
+    /// Tokens of a full bucket; without buckets, the count.
     pub burst: u64,
-    /// Tokens that come back in a period.
+    /// Tokens that come back in a period; events in a window; how many at a time.
     pub count: u64,
-    /// The period.
+    /// The period; nothing where it counts what is there at a time.
     pub period: Span,
-    /// The same, to compute with.
+    /// The same as a token bucket, to compute with. Nothing decides by it where [`Self::algorithm`] is another.
     pub quota: Quota,
 }
 
@@ -150,9 +178,26 @@ impl Limit {
     /// A limit of `count` in `period` with a bucket of `burst`.
     ///
     /// # Errors
-    /// [`crate::gcra::QuotaError`] where that is no bucket.
-    pub fn new(burst: u64, count: u64, period: Span) -> Result<Self, crate::gcra::QuotaError> {
-        Ok(Self { burst, count, period, quota: Quota::new(burst, count, period)? })
+    /// [`QuotaError`] where that is no bucket.
+    pub fn new(burst: u64, count: u64, period: Span) -> Result<Self, QuotaError> {
+        Ok(Self { algorithm: Algorithm::TokenBucket, burst, count, period, quota: Quota::new(burst, count, period)? })
+    }
+
+    /// A limit of `count` in any stretch of `period`.
+    ///
+    /// # Errors
+    /// [`QuotaError`] where that would be no bucket either.
+    pub fn sliding_window(count: u64, period: Span) -> Result<Self, QuotaError> {
+        Ok(Self { algorithm: Algorithm::SlidingWindow, ..Self::new(count, count, period)? })
+    }
+
+    /// A limit of `count` at a time.
+    ///
+    /// # Errors
+    /// [`QuotaError`] where that is none, or more than 32 bits hold.
+    pub fn concurrent(count: u64) -> Result<Self, QuotaError> {
+        let quota = Quota::new(count, 1, Span::from_nanos(1))?;
+        Ok(Self { algorithm: Algorithm::Concurrent, burst: count, count, period: Span::ZERO, quota })
     }
 }
 
@@ -173,11 +218,64 @@ impl Limits {
         self.overrides.find(limit, id).or_else(|| self.policy.limit(limit)).map(|limit| limit.quota)
     }
 
+    /// The same with how the limit counts, which is the policy's to say: under a sliding window an override is its count in its period,
+    /// under a limit on what is there at a time its count.
+    #[must_use]
+    pub fn capacity(&self, limit: LimitName, id: &str) -> Option<Capacity> {
+        let default = self.policy.limit(limit);
+        let holds = self.overrides.find(limit, id).or(default)?;
+        let (quota, most) = (holds.quota, u32::try_from(holds.count).unwrap_or(u32::MAX));
+        Some(match default.map_or(Algorithm::TokenBucket, |default| default.algorithm) {
+            Algorithm::TokenBucket => Capacity::Tokens(quota),
+            Algorithm::SlidingWindow => Capacity::Window(Window { most, period: holds.period }),
+            Algorithm::Concurrent => Capacity::Concurrent(most),
+        })
+    }
+
+    /// That every limit is a token bucket, which all that looks ahead computes with.
+    ///
+    /// # Errors
+    /// [`NotTokenBuckets`], naming a limit that is not.
+    pub fn check_token_buckets(&self) -> Result<(), NotTokenBuckets> {
+        let is_other = |limit: &LimitName| {
+            self.policy.limit(*limit).is_some_and(|limit| limit.algorithm != Algorithm::TokenBucket)
+        };
+        match LimitName::ALL.into_iter().find(is_other) {
+            Some(limit) => Err(NotTokenBuckets { policy: self.policy.name.clone(), limit }),
+            None => Ok(()),
+        }
+    }
+
+    /// The same numbers, all as token buckets: for one who groups names and computes no time.
+    #[must_use]
+    pub fn as_token_buckets(&self) -> Cow<'_, Self> {
+        if self.check_token_buckets().is_ok() {
+            return Cow::Borrowed(self);
+        }
+        let mut same = self.clone();
+        for name in LimitName::ALL {
+            let limit = self.policy.limit(name);
+            same.policy
+                .set_limit(name, limit.map(|limit| Limit { algorithm: Algorithm::TokenBucket, ..limit.clone() }));
+        }
+        Cow::Owned(same)
+    }
+
     /// Whether `account` has a bucket of its own for each registered domain, which its orders check instead of the global one.
     #[must_use]
     pub fn own_domain_buckets(&self, account: &str) -> bool {
         self.quota(LimitName::CertificatesPerDomainPerAccount, account).is_some()
     }
+}
+
+/// Why nothing can be planned under a policy.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the policy {policy} counts in sliding windows ({limit}, for one), under which nothing can be planned")]
+pub struct NotTokenBuckets {
+    /// The policy's name.
+    pub policy: String,
+    /// A limit that is no token bucket.
+    pub limit: LimitName,
 }
 
 #[cfg(test)]

@@ -135,6 +135,7 @@ impl Draft {
 /// # Errors
 /// [`PlanError`] where what is asked for can't be.
 pub fn plan<'a>(inventory: &'a Inventory, limits: &'a Limits, options: Options) -> Result<Plan<'a>, PlanError> {
+    limits.check_token_buckets()?;
     let draft = Draft::new(inventory, limits, &options)?;
     finished(inventory, limits, options, draft)
 }
@@ -149,6 +150,7 @@ pub fn replan<'a>(
     options: Options,
     earlier: &Earlier,
 ) -> Result<Plan<'a>, PlanError> {
+    limits.check_token_buckets()?;
     let draft = Draft::from(earlier, inventory, limits, &options)?;
     finished(inventory, limits, options, draft)
 }

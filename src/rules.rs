@@ -10,6 +10,9 @@
 //! | issue | spend-only each registered domain unless it was a renewal of exactly this set; spend-only the set, always |
 //! | failed validation, deactivated pending authorization | spend-only the name's failures; check-and-spend its pausing, whose denial pauses |
 //! | successful validation | reset the name's pausing |
+//!
+//! Under the oldest policy a same-set renewal takes an order token as well, and an order asks for room among the account's pending
+//! authorizations; a deactivated one is no failure.
 
 mod registry;
 mod stakes;
@@ -21,6 +24,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashSet;
 
 use crate::buckets::{Batch, BucketId, Buckets, Mode, Transaction};
+use crate::gcra::Cost;
 use crate::limits::{LimitName, Limits};
 use crate::name::{Identifier, NameSet};
 use crate::psl::SuffixList;
@@ -153,15 +157,60 @@ impl Model {
             return Decision::Paused;
         }
         self.buckets.foresee(order.near);
-        self.registry.check(order, exemption, batch);
+        self.registry.check(order, exemption, self.limits.policy.renewal.same_set_exempt, batch);
         let allowed = self.buckets.decide(batch, now);
         decision(allowed, batch, now)
+    }
+
+    /// Whether the policy limits how many authorizations are pending. Where it does, orders ask by [`Self::new_order_needing`].
+    #[must_use]
+    pub fn limits_pending(&self) -> bool {
+        self.limits.policy.limit(LimitName::PendingAuthorizationsPerAccount).is_some()
+    }
+
+    /// The same as [`Self::new_order`] for an order which has no valid authorization for `missing`, some of its pairs: each gets one that
+    /// is pending until `until`, unless it has one already. All of them have to fit.
+    pub fn new_order_needing(
+        &mut self,
+        order: OrderId,
+        exemption: Exemption,
+        (missing, until): (&[Pair], Timestamp),
+        now: Timestamp,
+        batch: &mut Batch,
+    ) -> Decision {
+        let key = BucketKey::PendingAuthorizationsPerAccount(self.registry.account_of(order));
+        let pending = Arc::make_mut(&mut self.registry).bucket(key, &self.limits, &mut self.buckets);
+        let Some(pending) = pending else { return self.new_order(order, exemption, now, batch) };
+        if !self.paused.is_empty() && self.registry.pairs_of(order).any(|pair| self.paused.contains(&pair)) {
+            batch.clear();
+            return Decision::Paused;
+        }
+        batch.clear();
+        let new = missing.iter().filter(|pair| !self.buckets.is_open(pending, pair.name, now)).count();
+        if new > 0 && exemption != Exemption::Ari {
+            let cost = Cost::new(u32::try_from(new).unwrap_or(u32::MAX));
+            batch.push(Transaction::of(Some(pending), Mode::CheckOnly).with_cost(cost));
+        }
+        self.registry.check(order, exemption, self.limits.policy.renewal.same_set_exempt, batch);
+        let allowed = self.buckets.decide(batch, now);
+        if allowed {
+            missing.iter().for_each(|pair| self.buckets.open(pending, pair.name, until, now));
+        }
+        decision(allowed, batch, now)
+    }
+
+    /// The pair's authorization is not pending any more.
+    #[inline]
+    fn settle(&mut self, pair: Pair) {
+        if let Some(pending) = self.registry.pending_of(pair.account) {
+            self.buckets.close(pending, pair.name);
+        }
     }
 
     /// The order was let through and then refused for another reason: its tokens come back.
     pub fn refund_order(&mut self, order: OrderId, exemption: Exemption, now: Timestamp, batch: &mut Batch) {
         batch.clear();
-        self.registry.check(order, exemption, batch);
+        self.registry.check(order, exemption, self.limits.policy.renewal.same_set_exempt, batch);
         self.buckets.refund(batch, now);
     }
 
@@ -221,6 +270,7 @@ impl Model {
 
     /// The same for a pair that is known.
     pub fn pair_failed(&mut self, pair: Pair, now: Timestamp, [failures, pausing]: [&mut Batch; 2]) -> bool {
+        self.settle(pair);
         let Pair { account, name } = pair;
         let key = BucketKey::FailedAuthorizationsPerDomainPerAccount(account, name);
         failures.clear();
@@ -238,7 +288,9 @@ impl Model {
 
     /// A validation of `identifier` for `account` succeeded at `now`.
     pub fn validation_succeeded(&mut self, account: &str, identifier: &Identifier, now: Timestamp, batch: &mut Batch) {
-        let Pair { account, name } = Arc::make_mut(&mut self.registry).pair(account, identifier);
+        let pair = Arc::make_mut(&mut self.registry).pair(account, identifier);
+        self.settle(pair);
+        let Pair { account, name } = pair;
         let key = BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(account, name);
         batch.clear();
         self.push(key, Mode::Reset, batch);
@@ -249,10 +301,22 @@ impl Model {
     #[inline]
     pub fn pair_succeeded(&mut self, pair: Pair, now: Timestamp, batch: &mut Batch) {
         batch.clear();
+        self.settle(pair);
         if let Some(bucket) = self.registry.pausing_of(pair) {
             batch.push(Transaction::of(Some(bucket), Mode::Reset));
             self.buckets.decide(batch, now);
         }
+    }
+
+    /// A pending authorization of the pair was deactivated at `now`. Returns whether that counts as a failure, as
+    /// [`Self::pair_failed`] would have it, and if so whether it pauses the pair.
+    pub fn pair_deactivated(&mut self, pair: Pair, now: Timestamp, batches: [&mut Batch; 2]) -> Option<bool> {
+        if self.limits.policy.deactivation_fails {
+            return Some(self.pair_failed(pair, now, batches));
+        }
+        batches.into_iter().for_each(Batch::clear);
+        self.settle(pair);
+        None
     }
 
     /// Account and name of each authorization that the order needs, in the order of its names.
@@ -277,14 +341,15 @@ impl Model {
         self.paused.len()
     }
 
-    /// From now on `limits` hold. What was counted stays: a bucket's TAT is read anew with its new quota. Orders get new ids, which are
+    /// From now on `limits` hold. What was counted stays: a bucket's TAT is read anew with its new quota, and what was counted
+    /// otherwise is by [`Buckets::carry_over`]. Orders get new ids, which are
     /// returned by the place of the old ones ([`OrderId::index`]).
     pub fn change_limits(&mut self, limits: Limits) -> Vec<OrderId> {
         let mut buckets = Buckets::default();
         let (registry, orders) = self.registry.under(&limits, &self.suffixes, &mut buckets);
         for (key, old) in self.registry.known_buckets() {
             if let Some(new) = registry.known(key) {
-                buckets.set_tat(new, self.buckets.tat(old));
+                buckets.carry_over(new, &self.buckets, old);
             }
         }
         (self.registry, self.buckets, self.limits) = (Arc::new(registry), buckets, limits);

@@ -339,6 +339,7 @@ const fn number(limit: LimitName) -> u8 {
         LimitName::CertificatesPerDomainPerAccount => 6,
         LimitName::CertificatesPerFqdnSet => 7,
         LimitName::FailedAuthorizationsForPausingPerDomainPerAccount => 8,
+        LimitName::PendingAuthorizationsPerAccount => panic!("its limiter has none"),
     }
 }
 

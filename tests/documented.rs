@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a policy that can't be read is a failure")]
 
 use certpace::buckets::Batch;
-use certpace::limits::{LimitName, Limits, Overrides, Policy};
+use certpace::limits::{Limit, LimitName, Limits, Overrides, Policy, SameSetExempt};
 use certpace::name::NameSet;
 use certpace::psl::SuffixList;
 use certpace::rules::{Decision, Exemption, Model, OrderId};
@@ -96,6 +96,32 @@ fn production_numbers() {
             (LimitName::FailedAuthorizationsForPausingPerDomainPerAccount, 1_152, 1, "24h", "86400s"),
         ],
     );
+}
+
+#[test]
+fn numbers_of_the_oldest_policy() {
+    let policy = Policy::built_in("letsencrypt-2021").unwrap();
+    let window = |name, count, period: &str| {
+        let limit = Limit::sliding_window(count, Span::parse(period).unwrap()).unwrap();
+        assert_eq!(policy.limit(name), Some(&limit), "{name}");
+    };
+    window(LimitName::NewRegistrationsPerIpAddress, 10, "3h");
+    window(LimitName::NewRegistrationsPerIpv6Range, 500, "3h");
+    window(LimitName::NewOrdersPerAccount, 300, "3h");
+    window(LimitName::CertificatesPerDomain, 50, "7d");
+    window(LimitName::CertificatesPerFqdnSet, 5, "7d");
+    window(LimitName::FailedAuthorizationsPerDomainPerAccount, 5, "1h");
+    let pending = policy.limit(LimitName::PendingAuthorizationsPerAccount);
+    assert_eq!(pending, Some(&Limit::concurrent(300).unwrap()));
+    assert_eq!(LimitName::ALL.iter().filter(|name| policy.limit(**name).is_some()).count(), 7);
+    let profile = policy.profile("classic").unwrap().1;
+    assert_eq!((profile.names_max, profile.pending_authorization), (100, Span::from_days(7)));
+    assert_eq!(policy.renewal.same_set_exempt, SameSetExempt::Domains);
+    assert!(!policy.renewal.ari && !policy.deactivation_fails);
+    let rates: Vec<_> = policy.endpoints.iter().map(|limit| (limit.path.as_str(), limit.rate_per_second)).collect();
+    let twenty =
+        ["/acme/new-nonce", "/acme/new-account", "/acme/new-order", "/acme/revoke-cert"].map(|path| (path, 20));
+    assert_eq!(rates, [twenty.as_slice(), &[("/acme/*", 40), ("/directory", 40)]].concat());
 }
 
 #[test]

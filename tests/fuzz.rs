@@ -136,6 +136,7 @@ const POLICIES: &[&str] = &[
     include_str!("../data/letsencrypt.toml"),
     include_str!("../data/letsencrypt-staging.toml"),
     include_str!("../data/letsencrypt-2025.toml"),
+    include_str!("../data/letsencrypt-2021.toml"),
 ];
 
 const OVERRIDES: &[&str] = &[include_str!("cmd/files/overrides.toml"), include_str!("cmd/files/domain-override.toml")];

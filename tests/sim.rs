@@ -3,6 +3,7 @@
 
 mod sim {
     mod laws;
+    mod oldest;
     mod plans;
     mod seeds;
     mod stories;

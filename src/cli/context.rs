@@ -68,6 +68,15 @@ impl Context {
         })
     }
 
+    /// That the policy's limits are token buckets: for commands that look ahead.
+    ///
+    /// # Errors
+    /// Where one is not, with what to do.
+    pub fn check_token_buckets(&self) -> anyhow::Result<()> {
+        let can = "use --policy letsencrypt; `certpace simulate` and `certpace limits` know the older policy";
+        self.limits.check_token_buckets().hint(can)
+    }
+
     /// The suffix list of `--psl`, else the one built in, which is parsed when first asked for.
     pub fn suffixes(&self) -> &SuffixList {
         self.suffixes.get_or_init(SuffixList::embedded)

@@ -136,6 +136,7 @@ fn at_least_nothing(text: &str) -> Result<Span, String> {
 /// Where the inventory can't be read, holds bad rows that are not skipped, or the plan can't be written.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let Context { limits, terminal, .. } = context;
+    context.check_token_buckets()?;
     let start = args.start.unwrap_or(context.now);
     if let Some(deadline) = args.deadline.filter(|deadline| *deadline <= start) {
         bail!("the deadline {deadline} lies in the past: the plan starts at {start}");

@@ -9,9 +9,10 @@ use super::failure::Hint as _;
 use super::plan_file::PlanFile;
 use super::{Context, input};
 use crate::limits::{Limits, Overrides};
+use crate::plan::PlanError;
 use crate::report::plan_file::read_order;
 use crate::sim::scenario::InventorySource;
-use crate::sim::setup::PlannedOrder;
+use crate::sim::setup::{PlannedOrder, SetupError};
 use crate::sim::{Scenario, Setup, Surroundings};
 use crate::time::Span;
 
@@ -56,7 +57,13 @@ impl Loaded {
     /// Where its inventory can't be used, or one of its clients can't be.
     pub fn set_up(&self, context: &Context) -> anyhow::Result<Setup> {
         let around = Surroundings { limits: &self.limits, suffixes: context.suffixes(), sources: self.sources.clone() };
-        Ok(Setup::new(&self.scenario, &around)?)
+        let setup = Setup::new(&self.scenario, &around);
+        match setup {
+            Err(SetupError::Plan(PlanError::NotTokenBuckets(_))) => {
+                setup.hint("no client that plans can be simulated under it: use another, or policy = \"letsencrypt\"")
+            }
+            setup => Ok(setup?),
+        }
     }
 }
 

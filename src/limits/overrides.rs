@@ -9,7 +9,7 @@
 //! ids = ["https://acme-v02.api.letsencrypt.org/acme/acct/1234567"]
 //! ```
 //!
-//! An id is an account for `NewOrdersPerAccount`, the failures and `CertificatesPerDomainPerAccount`; a registered domain or an IP
+//! An id is an account for `NewOrdersPerAccount`, the failures, pending authorizations and `CertificatesPerDomainPerAccount`; a registered domain or an IP
 //! address for `CertificatesPerDomain`; names joined by commas for `CertificatesPerFQDNSet`; an IP address or an IPv6 `/48` for the
 //! registrations. Of two overrides for one id, the file's reader is told.
 
@@ -19,7 +19,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use serde::Deserialize;
 
 use super::policy::{all_limits, positive_span};
-use super::{Limit, LimitName, OverrideScope, Policy, PolicyError};
+use super::{Algorithm, Limit, LimitName, OverrideScope, Policy, PolicyError};
 use crate::digest;
 use crate::name::{Identifier, NameSet, address};
 use crate::psl::SuffixList;
@@ -27,7 +27,7 @@ use crate::psl::SuffixList;
 /// What is granted beyond a policy, by limit and canonical id.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Overrides {
-    by_limit: [BTreeMap<Box<str>, Limit>; 8],
+    by_limit: [BTreeMap<Box<str>, Limit>; LimitName::COUNT],
     /// SHA-256 of the text they were read from; `None` where there are none.
     pub sha256: Option<String>,
     /// What is odd, if no error: for the reader of the file.
@@ -134,11 +134,12 @@ impl Overrides {
         if ungranted {
             self.notes.push(format!("{name}: {} grants no overrides of this limit; taken all the same", policy.name));
         }
-        let slower = policy.limit(name).filter(|default| {
-            // count / period < default.count / default.period, without division.
-            i128::from(limit.count) * i128::from(default.period.nanos())
-                < i128::from(default.count) * i128::from(limit.period.nanos())
-        });
+        let slower =
+            policy.limit(name).filter(|default| default.algorithm == Algorithm::TokenBucket).filter(|default| {
+                // count / period < default.count / default.period, without division.
+                i128::from(limit.count) * i128::from(default.period.nanos())
+                    < i128::from(default.count) * i128::from(limit.period.nanos())
+            });
         let Some(default) = slower else { return };
         let after = policy.tiers_of(name).filter(|tiers| tiers.period == limit.period && limit.burst == limit.count);
         let after =
@@ -197,7 +198,8 @@ pub fn canonical_id(name: LimitName, id: &str, suffixes: &SuffixList) -> Result<
         LimitName::NewOrdersPerAccount
         | LimitName::CertificatesPerDomainPerAccount
         | LimitName::FailedAuthorizationsPerDomainPerAccount
-        | LimitName::FailedAuthorizationsForPausingPerDomainPerAccount => {
+        | LimitName::FailedAuthorizationsForPausingPerDomainPerAccount
+        | LimitName::PendingAuthorizationsPerAccount => {
             if id.trim().is_empty() {
                 Err("is empty; it is an account".to_owned())
             } else {

@@ -10,10 +10,11 @@ use crate::time::{Span, Timestamp};
 pub(super) use file::positive_span;
 
 /// The policies that are built in, by name.
-const BUILT_IN: [(&str, &str); 3] = [
+const BUILT_IN: [(&str, &str); 4] = [
     ("letsencrypt", include_str!("../../data/letsencrypt.toml")),
     ("letsencrypt-staging", include_str!("../../data/letsencrypt-staging.toml")),
     ("letsencrypt-2025", include_str!("../../data/letsencrypt-2025.toml")),
+    ("letsencrypt-2021", include_str!("../../data/letsencrypt-2021.toml")),
 ];
 
 /// What one CA allows.
@@ -33,13 +34,15 @@ pub struct Policy {
     pub sha256: String,
     /// What makes an order a renewal, and when the CA suggests one.
     pub renewal: RenewalTerms,
+    /// Whether a pending authorization that is deactivated counts as a failed validation.
+    pub deactivation_fails: bool,
     /// Limits per client IP address, for requests.
     pub endpoints: Vec<EndpointLimit>,
     /// Profiles, by name.
     pub profiles: Vec<Profile>,
     /// The sizes in which overrides are given.
     pub tiers: Vec<OverrideTiers>,
-    limits: [Option<PolicyLimit>; 8],
+    limits: [Option<PolicyLimit>; LimitName::COUNT],
 }
 
 /// A limit of a policy, with its source.
@@ -74,6 +77,11 @@ pub enum OverrideScope {
 pub struct RenewalTerms {
     /// An order for a name set that was issued within this time is a same-set renewal.
     pub same_set_memory: Span,
+    /// What a same-set renewal is exempt from.
+    pub same_set_exempt: SameSetExempt,
+    /// Whether the CA suggests a window to renew in, and exempts what replaces a certificate in it. Without, the window below is no
+    /// more than the time at which clients renew by themselves.
+    pub ari: bool,
     /// Certificates with a shorter validity are short-lived.
     pub short_lived_below: Span,
     /// The suggested window's centre lies validity / this before the expiry.
@@ -82,6 +90,17 @@ pub struct RenewalTerms {
     pub centre_divisor_short_lived: i64,
     /// The window reaches validity / this to either side of its centre.
     pub half_width_divisor: i64,
+}
+
+/// From which limits a same-set renewal is exempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SameSetExempt {
+    /// From those on new orders and on certificates for a registered domain.
+    #[default]
+    OrdersAndDomains,
+    /// From that on certificates for a registered domain.
+    Domains,
 }
 
 /// A limit on requests per client IP address.
@@ -119,7 +138,7 @@ pub struct OverrideTiers {
 pub enum PolicyError {
     /// There is none of that name.
     #[error(
-        "there is no policy `{0}`; built in are: letsencrypt, letsencrypt-staging, letsencrypt-2025; or name a TOML file"
+        "there is no policy `{0}`; built in are: letsencrypt, letsencrypt-staging, letsencrypt-2025, letsencrypt-2021; or name a TOML file"
     )]
     Unknown(String),
     /// The text is no TOML, or not of this shape.
@@ -140,6 +159,9 @@ fn value_error(key: impl Into<String>, reason: impl ToString) -> PolicyError {
 }
 
 impl RenewalTerms {
+    /// The memory of a CA that forgets no set.
+    pub const EVER: Span = Span::from_nanos(i64::MAX);
+
     /// The window in which the CA suggests to renew a certificate valid from `issued_at` to `expires_at`: start (inside) and end (outside).
     #[must_use]
     pub fn window(&self, issued_at: Timestamp, expires_at: Timestamp) -> (Timestamp, Timestamp) {

@@ -1,5 +1,6 @@
 //! What a plan is to be like.
 
+use crate::limits::NotTokenBuckets;
 use crate::limits::Profile;
 use crate::time::{Span, Timestamp};
 
@@ -137,6 +138,9 @@ pub enum PlanError {
     /// A reserve of everything.
     #[error("a reserve rate of {0} leaves nothing")]
     Reserve(Share),
+    /// A limit is no token bucket.
+    #[error(transparent)]
+    NotTokenBuckets(#[from] NotTokenBuckets),
 }
 
 #[cfg(test)]

@@ -9,22 +9,28 @@
 //!   "policy": {"name", "title", "directories", "source", "read", "sha256"},
 //!   "overrides_sha256": null,
 //!   "limits": [{"name", "counts", "asked",
-//!     "allows": {"burst", "count", "period_seconds", "emission_interval_seconds"} or null where it is off,
+//!     "algorithm": "token-bucket" or "sliding-window" or "concurrent",
+//!     "allows": {"burst", "count", "period_seconds", "emission_interval_seconds"} or null where it is off; the first and the last are
+//!       null where there is no bucket, the period also where it counts what is there at a time,
 //!     "override_scope": "none" or "account" or "registered domain", or null where it is off,
 //!     "override_tiers": {"period_seconds", "tiers": [{"tier", "emission_interval_seconds", "falls_behind_after_seconds"}], "source", "read"} or null,
 //!     "overrides": [{"id", "allows": {…}}], "source", "read"}],
-//!   "renewal": {"same_set_memory_seconds", "short_lived_below_seconds", …},
+//!   "renewal": {"same_set_memory_seconds" or null where a set is never forgotten, "same_set_exempt", "ari", "short_lived_below_seconds", …},
 //!   "endpoints": [{"path", "rate_per_second", "burst", "source", "read"}],
 //!   "profiles": [{"name", "names_max", "identifiers", "terms": [{"from", "validity_seconds", "authorization_reuse_seconds", "in_force"}],
 //!     "pending_authorization_seconds", "pending_order_seconds", "source", "read"}] }
 //! ```
 
+mod older;
 pub mod text;
 
 use serde::Serialize;
 
 use super::json::{seconds, seconds_or_null};
-use crate::limits::{EndpointLimit, Limit, LimitName, Limits, OverrideScope, OverrideTiers, Profile, RenewalTerms};
+use crate::limits::{
+    Algorithm, EndpointLimit, Limit, LimitName, Limits, OverrideScope, OverrideTiers, Profile, RenewalTerms,
+    SameSetExempt,
+};
 use crate::time::{Span, Timestamp};
 
 /// The policy in force.
@@ -72,6 +78,8 @@ pub struct LimitEntry<'a> {
     pub counts: &'static str,
     /// Which events ask it and which take from it.
     pub asked: &'static str,
+    /// How it counts.
+    pub algorithm: Algorithm,
     /// What it allows without an override; `None`: it is off.
     pub allows: Option<Allowance>,
     /// For what an override can be had.
@@ -89,16 +97,16 @@ pub struct LimitEntry<'a> {
 /// How much a limit allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Allowance {
-    /// Tokens of a full bucket.
-    pub burst: u64,
-    /// Tokens that come back in a period.
+    /// Tokens of a full bucket; `None`: there is no bucket.
+    pub burst: Option<u64>,
+    /// Tokens that come back in a period, events in any period, or how many at a time.
     pub count: u64,
-    /// The period.
-    #[serde(rename = "period_seconds", serialize_with = "seconds")]
-    pub period: Span,
-    /// The time that brings one token back, rounded down to whole nanoseconds as the CA does.
-    #[serde(rename = "emission_interval_seconds", serialize_with = "seconds")]
-    pub emission_interval: Span,
+    /// The period; `None`: it is no rate.
+    #[serde(rename = "period_seconds", serialize_with = "seconds_or_null")]
+    pub period: Option<Span>,
+    /// The time that brings one token back, rounded down to whole nanoseconds as the CA does; `None`: there is no bucket.
+    #[serde(rename = "emission_interval_seconds", serialize_with = "seconds_or_null")]
+    pub emission_interval: Option<Span>,
 }
 
 /// The sizes in which overrides of a limit are given.
@@ -141,8 +149,10 @@ pub struct OverrideEntry<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[expect(missing_docs, reason = "as in `RenewalTerms`")]
 pub struct RenewalEntry {
-    #[serde(rename = "same_set_memory_seconds", serialize_with = "seconds")]
-    pub same_set_memory: Span,
+    #[serde(rename = "same_set_memory_seconds", serialize_with = "seconds_or_null")]
+    pub same_set_memory: Option<Span>,
+    pub same_set_exempt: SameSetExempt,
+    pub ari: bool,
     #[serde(rename = "short_lived_below_seconds", serialize_with = "seconds")]
     pub short_lived_below: Span,
     pub centre_divisor: i64,
@@ -198,7 +208,7 @@ impl<'a> LimitsReport<'a> {
     pub fn all(limits: &'a Limits, now: Timestamp) -> Self {
         let policy = &limits.policy;
         Self {
-            limits: LimitName::ALL.into_iter().map(|name| LimitEntry::new(limits, name)).collect(),
+            limits: shown(limits).map(|name| LimitEntry::new(limits, name)).collect(),
             renewal: Some(policy.renewal.into()),
             endpoints: policy.endpoints.iter().map(Into::into).collect(),
             profiles: policy.profiles.iter().map(|profile| ProfileEntry::new(profile, now)).collect(),
@@ -230,29 +240,47 @@ impl<'a> LimitsReport<'a> {
     }
 }
 
+/// The limits that `limits` has or could have: a count of pending authorizations is no policy's but the oldest one's.
+fn shown(limits: &Limits) -> impl Iterator<Item = LimitName> + '_ {
+    let bygone = |name| name == LimitName::PendingAuthorizationsPerAccount;
+    let in_force = |name| limits.policy.limit(name).is_some() || limits.overrides.has_any(name);
+    LimitName::ALL.into_iter().filter(move |&name| !bygone(name) || in_force(name))
+}
+
 impl<'a> LimitEntry<'a> {
     fn new(limits: &'a Limits, name: LimitName) -> Self {
         let known = limits.policy.policy_limit(name);
         let overrides = limits.overrides.iter().filter(|entry| entry.name == name);
         let tiers = limits.policy.tiers_of(name);
+        let algorithm = known.map_or(Algorithm::TokenBucket, |known| known.limit.algorithm);
+        let allows = |limit| Allowance::new(limit, algorithm);
+        let has_buckets = algorithm == Algorithm::TokenBucket;
         Self {
             name,
-            counts: name.counts(),
-            asked: name.asked(),
-            allows: known.map(|known| (&known.limit).into()),
+            counts: older::counts(name, limits.policy.renewal.same_set_exempt),
+            asked: if has_buckets { name.asked() } else { older::asked(name) },
+            algorithm,
+            allows: known.map(|known| allows(&known.limit)),
             override_scope: known.map(|known| known.scope),
             override_tiers: tiers.map(|tiers| TiersEntry::new(tiers, known.map(|known| &known.limit))),
-            overrides: overrides.map(|entry| OverrideEntry { id: entry.id, allows: entry.limit.into() }).collect(),
+            overrides: overrides.map(|entry| OverrideEntry { id: entry.id, allows: allows(entry.limit) }).collect(),
             source: known.map(|known| known.source.as_str()),
             read: known.map(|known| known.read.as_str()),
         }
     }
 }
 
-impl From<&Limit> for Allowance {
-    fn from(limit: &Limit) -> Self {
-        let &Limit { burst, count, period, quota } = limit;
-        Self { burst, count, period, emission_interval: quota.emission() }
+impl Allowance {
+    /// `limit`, counted by `algorithm`.
+    fn new(limit: &Limit, algorithm: Algorithm) -> Self {
+        let &Limit { burst, count, period, quota, .. } = limit;
+        let has_buckets = algorithm == Algorithm::TokenBucket;
+        Self {
+            burst: has_buckets.then_some(burst),
+            count,
+            period: (algorithm != Algorithm::Concurrent).then_some(period),
+            emission_interval: has_buckets.then(|| quota.emission()),
+        }
     }
 }
 
@@ -273,12 +301,22 @@ impl From<RenewalTerms> for RenewalEntry {
     fn from(terms: RenewalTerms) -> Self {
         let RenewalTerms {
             same_set_memory,
+            same_set_exempt,
+            ari,
             short_lived_below,
             centre_divisor,
             centre_divisor_short_lived,
             half_width_divisor,
         } = terms;
-        Self { same_set_memory, short_lived_below, centre_divisor, centre_divisor_short_lived, half_width_divisor }
+        Self {
+            same_set_memory: (same_set_memory != RenewalTerms::EVER).then_some(same_set_memory),
+            same_set_exempt,
+            ari,
+            short_lived_below,
+            centre_divisor,
+            centre_divisor_short_lived,
+            half_width_divisor,
+        }
     }
 }
 

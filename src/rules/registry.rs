@@ -10,7 +10,7 @@ use super::Exemption;
 use crate::buckets::{Batch, BucketId, Buckets, Mode, Transaction};
 use crate::dense::dense;
 use crate::limits::overrides::ipv6_range;
-use crate::limits::{LimitName, Limits};
+use crate::limits::{LimitName, Limits, SameSetExempt};
 use crate::name::{Identifier, NameSet, SetKey};
 use crate::psl::SuffixList;
 
@@ -33,6 +33,8 @@ pub enum BucketKey {
     FailedAuthorizationsPerDomainPerAccount(u32, u32),
     /// By account and name.
     FailedAuthorizationsForPausingPerDomainPerAccount(u32, u32),
+    /// By account.
+    PendingAuthorizationsPerAccount(u32),
 }
 
 /// An order that the model knows: an account and a name set. It says itself where the buckets stand that a new order asks, so that a
@@ -134,6 +136,8 @@ pub(super) struct Registry {
     order_names: Vec<u32>,
     /// How many buckets there are of the pausing limit: mostly none.
     pausing: usize,
+    /// How many there are that count pending authorizations: none but under the oldest policy.
+    pending: usize,
 }
 
 /// The parts of an order, as numbers.
@@ -156,6 +160,15 @@ impl Registry {
             return None;
         }
         self.known(BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(account, name))
+    }
+
+    /// What counts the account's pending authorizations, if anything has asked for it.
+    #[inline]
+    pub(super) fn pending_of(&self, account: u32) -> Option<BucketId> {
+        if self.pending == 0 {
+            return None;
+        }
+        self.known(BucketKey::PendingAuthorizationsPerAccount(account))
     }
 
     /// The bucket of `key`, if anything has asked for it and its limit is on.
@@ -211,11 +224,12 @@ impl Registry {
         if let Some(known) = self.by_key.get(&key) {
             return *known;
         }
-        let quota = limits.quota(limit_of(key), &self.override_id(key));
-        let bucket = quota.map(|quota| {
+        let capacity = limits.capacity(limit_of(key), &self.override_id(key));
+        let bucket = capacity.map(|capacity| {
             let pauses = matches!(key, BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(..));
             self.pausing += usize::from(pauses);
-            let bucket = buckets.add(quota);
+            self.pending += usize::from(matches!(key, BucketKey::PendingAuthorizationsPerAccount(_)));
+            let bucket = buckets.add_any(capacity);
             self.keys.push((key, bucket));
             bucket
         });
@@ -236,6 +250,7 @@ impl Registry {
             BucketKey::CertificatesPerDomain(domain) => self.domains.things[domain as usize].to_string(),
             BucketKey::CertificatesPerFqdnSet(set) => self.sets.things[set as usize].to_string(),
             BucketKey::NewOrdersPerAccount(account)
+            | BucketKey::PendingAuthorizationsPerAccount(account)
             | BucketKey::CertificatesPerDomainPerAccount(account, _)
             | BucketKey::FailedAuthorizationsPerDomainPerAccount(account, _)
             | BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(account, _) => {
@@ -258,6 +273,7 @@ impl Registry {
             BucketKey::NewRegistrationsPerIpAddress(_)
             | BucketKey::NewRegistrationsPerIpv6Range(_)
             | BucketKey::NewOrdersPerAccount(_)
+            | BucketKey::PendingAuthorizationsPerAccount(_)
             | BucketKey::CertificatesPerDomain(_)
             | BucketKey::CertificatesPerFqdnSet(_) => self.override_id(key),
         };
@@ -366,14 +382,21 @@ impl Registry {
         }
     }
 
-    /// What a new order checks and spends.
+    pub(super) fn account_of(&self, order: OrderId) -> u32 {
+        self.orders[order.index()].account
+    }
+
+    /// What a new order checks and spends, where a renewal is exempt from `same_set`.
     #[inline]
-    pub(super) fn check(&self, order: OrderId, exemption: Exemption, batch: &mut Batch) {
+    pub(super) fn check(&self, order: OrderId, exemption: Exemption, same_set: SameSetExempt, batch: &mut Batch) {
         let buckets = &self.order_buckets[order.start as usize..][..=usize::from(order.set)];
         let check = |&bucket: &Option<BucketId>| Transaction::of(bucket, Mode::CheckOnly);
         match exemption {
             Exemption::Ari => {}
             Exemption::SameSet => {
+                if same_set == SameSetExempt::Domains {
+                    batch.push(Transaction::of(buckets[0], Mode::CheckAndSpend));
+                }
                 batch.extend(buckets[1..usize::from(order.domains)].iter().map(check));
                 batch.extend(buckets.last().map(check));
             }
@@ -406,5 +429,6 @@ pub(super) const fn limit_of(key: BucketKey) -> LimitName {
         BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(..) => {
             LimitName::FailedAuthorizationsForPausingPerDomainPerAccount
         }
+        BucketKey::PendingAuthorizationsPerAccount(_) => LimitName::PendingAuthorizationsPerAccount,
     }
 }

@@ -12,7 +12,7 @@ use super::scenario::Endpoint;
 use super::setup::{Setup, Slot};
 use crate::buckets::{Batch, BucketId};
 use crate::limits::{Limits, ProfileTerms};
-use crate::rules::{Decision, Exemption, Model, OrderId};
+use crate::rules::{Decision, Exemption, Model, OrderId, Pair};
 use crate::time::{NS_PER_S, Span, Timestamp};
 
 use door::{Door, Request};
@@ -62,6 +62,8 @@ pub(super) struct Ca {
     addresses: u32,
     batch: Batch,
     second: Batch,
+    /// Pairs without a valid authorization, where pending ones are counted.
+    missing: Vec<Pair>,
     jitter: Stream,
     /// How many outages there are: of new orders, and of all else.
     outages: [u32; 2],
@@ -86,6 +88,7 @@ impl Ca {
             authorized_until,
             batch: Batch::default(),
             second: Batch::default(),
+            missing: Vec::new(),
             jitter: Stream::new(seed, Purpose::RetryAfter),
             outages: [0; 2],
         }
@@ -130,10 +133,16 @@ impl Ca {
         self.model.limits().policy.renewal.window(certificate.issued_at, certificate.expires_at)
     }
 
-    /// A new order at `now`, which may name the certificate it replaces.
+    /// Whether the CA suggests when to renew.
+    pub(super) fn has_ari(&self) -> bool {
+        self.model.limits().policy.renewal.ari
+    }
+
+    /// A new order at `now` for names of a profile, which may name the certificate it replaces; a CA without ARI does not read that.
     pub(super) fn new_order(
         &mut self,
         order: OrderId,
+        (slots, profile): (&[Slot], u16),
         replaces: Option<&mut Certificate>,
         address: u32,
         now: Timestamp,
@@ -145,6 +154,7 @@ impl Ca {
         if let Err(wait) = passed.and_then(|()| self.door.pass(address, Request::Order, 1, now)) {
             return Answer::Busy(wait);
         }
+        let replaces = replaces.filter(|_| self.has_ari());
         if replaces.as_ref().is_some_and(|certificate| certificate.replaced) {
             return Answer::AlreadyReplaced;
         }
@@ -153,7 +163,16 @@ impl Ca {
             start <= now && now < end
         });
         let exemption = self.model.exemption(order, inside, now);
-        match self.model.new_order(order, exemption, now, &mut self.batch) {
+        let decision = if self.model.limits_pending() {
+            let until = now.plus(self.pending(profile));
+            let missing = slots.iter().filter(|slot| self.authorized_until[slot.authorization as usize] <= now);
+            self.missing.clear();
+            self.missing.extend(missing.map(|slot| slot.pair));
+            self.model.new_order_needing(order, exemption, (&self.missing, until), now, &mut self.batch)
+        } else {
+            self.model.new_order(order, exemption, now, &mut self.batch)
+        };
+        match decision {
             Decision::Allow => {
                 self.leads.note(&self.model, &self.batch, now);
                 if let Some(certificate) = replaces {
@@ -200,12 +219,19 @@ impl Ca {
             if *until > now {
                 continue;
             }
-            if !(deactivates && validated.failed > 0 || fails(slot.name)) {
+            let deactivated = deactivates && validated.failed > 0;
+            if !deactivated && !fails(slot.name) {
                 *until = now.plus(reuse);
                 self.model.pair_succeeded(slot.pair, now, &mut self.batch);
                 continue;
             }
-            let pauses = self.model.pair_failed(slot.pair, now, [&mut self.batch, &mut self.second]);
+            let batches = [&mut self.batch, &mut self.second];
+            let pauses = if deactivated {
+                let Some(pauses) = self.model.pair_deactivated(slot.pair, now, batches) else { continue };
+                pauses
+            } else {
+                self.model.pair_failed(slot.pair, now, batches)
+            };
             self.leads.note(&self.model, &self.batch, now);
             self.leads.note(&self.model, &self.second, now);
             validated.failed += 1;

@@ -18,7 +18,7 @@ pub(super) struct Counts {
     pub(super) orders: u64,
     pub(super) certificates: u64,
     pub(super) renewals: u64,
-    pub(super) refusals: [u64; 8],
+    pub(super) refusals: [u64; LimitName::COUNT],
     pub(super) refusals_paused: u64,
     pub(super) overloads: u64,
     pub(super) unreachable: u64,

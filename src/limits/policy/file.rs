@@ -5,24 +5,24 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{
-    EndpointLimit, OverrideScope, OverrideTiers, Policy, PolicyError, PolicyLimit, RenewalTerms, all_limits,
-    value_error,
+    EndpointLimit, OverrideScope, OverrideTiers, Policy, PolicyError, PolicyLimit, RenewalTerms, SameSetExempt,
+    all_limits, value_error,
 };
 use crate::digest;
-use crate::limits::{Limit, LimitName, Profile, ProfileTerms};
+use crate::limits::{Algorithm, Limit, LimitName, Profile, ProfileTerms};
 use crate::time::{Span, Timestamp};
 
 /// Reads a policy.
 pub(super) fn read(text: &str) -> Result<Policy, PolicyError> {
     let file: PolicyFile =
         toml::from_str(text).map_err(|error| PolicyError::Shape(error.to_string().trim_end().to_owned()))?;
-    let mut limits: [Option<PolicyLimit>; 8] = Default::default();
+    let mut limits: [Option<PolicyLimit>; LimitName::COUNT] = Default::default();
     for (name, limit) in file.limits {
         let key = format!("limits.{name}");
         let known = LimitName::parse(&name).ok_or_else(|| {
             value_error(&key, format_args!("there is no limit of that name; there are {}", all_limits()))
         })?;
-        limits[known.index()] = Some(limit.read(&key)?);
+        limits[known.index()] = Some(limit.read(known, &key)?);
     }
     let profiles =
         file.profiles.into_iter().map(|(name, profile)| profile.read(name)).collect::<Result<Vec<_>, _>>()?;
@@ -37,6 +37,7 @@ pub(super) fn read(text: &str) -> Result<Policy, PolicyError> {
         read: file.read,
         sha256: digest::sha256([text.as_bytes()]),
         renewal: file.renewal.read()?,
+        deactivation_fails: file.deactivation_fails,
         endpoints: file.endpoints.into_iter().map(Into::into).collect(),
         profiles,
         tiers: file.override_tiers.into_iter().map(TiersFile::read).collect::<Result<Vec<_>, _>>()?,
@@ -53,6 +54,8 @@ struct PolicyFile {
     source: String,
     read: String,
     renewal: RenewalFile,
+    #[serde(default = "yes")]
+    deactivation_fails: bool,
     limits: BTreeMap<String, LimitFile>,
     #[serde(default)]
     endpoints: Vec<EndpointFile>,
@@ -61,10 +64,18 @@ struct PolicyFile {
     override_tiers: Vec<TiersFile>,
 }
 
+const fn yes() -> bool {
+    true
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RenewalFile {
     same_set_memory: String,
+    #[serde(default)]
+    same_set_exempt: SameSetExempt,
+    #[serde(default = "yes")]
+    ari: bool,
     short_lived_below: String,
     centre_divisor: u16,
     centre_divisor_short_lived: u16,
@@ -78,9 +89,11 @@ struct RenewalFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LimitFile {
-    burst: u64,
+    #[serde(default)]
+    algorithm: Algorithm,
+    burst: Option<u64>,
     count: u64,
-    period: String,
+    period: Option<String>,
     #[serde(rename = "override")]
     scope: OverrideScope,
     source: String,
@@ -136,6 +149,11 @@ pub(in crate::limits) fn positive_span(key: &str, text: &str) -> Result<Span, Po
     }
 }
 
+/// How long the CA remembers a set; `ever`: no time is longer.
+fn memory(text: &str) -> Result<Span, PolicyError> {
+    if text == "ever" { Ok(RenewalTerms::EVER) } else { positive_span("renewal.same_set_memory", text) }
+}
+
 impl RenewalFile {
     fn read(self) -> Result<RenewalTerms, PolicyError> {
         let divisors = [self.centre_divisor, self.centre_divisor_short_lived, self.half_width_divisor];
@@ -143,7 +161,9 @@ impl RenewalFile {
             return Err(value_error("renewal", "a divisor is 0"));
         }
         Ok(RenewalTerms {
-            same_set_memory: positive_span("renewal.same_set_memory", &self.same_set_memory)?,
+            same_set_memory: memory(&self.same_set_memory)?,
+            same_set_exempt: self.same_set_exempt,
+            ari: self.ari,
             short_lived_below: positive_span("renewal.short_lived_below", &self.short_lived_below)?,
             centre_divisor: self.centre_divisor.into(),
             centre_divisor_short_lived: self.centre_divisor_short_lived.into(),
@@ -153,9 +173,28 @@ impl RenewalFile {
 }
 
 impl LimitFile {
-    fn read(self, key: &str) -> Result<PolicyLimit, PolicyError> {
-        let period = positive_span(&format!("{key}.period"), &self.period)?;
-        let limit = Limit::new(self.burst, self.count, period).map_err(|error| value_error(key, error))?;
+    fn read(self, name: LimitName, key: &str) -> Result<PolicyLimit, PolicyError> {
+        let limit = match (self.algorithm, self.burst, &self.period) {
+            (Algorithm::TokenBucket, Some(burst), Some(period)) => {
+                Limit::new(burst, self.count, positive_span(&format!("{key}.period"), period)?)
+            }
+            (Algorithm::SlidingWindow, None, Some(period)) => {
+                Limit::sliding_window(self.count, positive_span(&format!("{key}.period"), period)?)
+            }
+            (Algorithm::Concurrent, None, None) => Limit::concurrent(self.count),
+            (Algorithm::TokenBucket, ..) => return Err(value_error(key, "a token bucket has burst, count and period")),
+            (Algorithm::SlidingWindow, ..) => {
+                return Err(value_error(key, "a sliding window has count and period, and no burst"));
+            }
+            (Algorithm::Concurrent, ..) => {
+                return Err(value_error(key, "what is counted at a time has a count, and neither burst nor period"));
+            }
+        };
+        let limit = limit.map_err(|error| value_error(key, error))?;
+        let at_a_time = name == LimitName::PendingAuthorizationsPerAccount;
+        if at_a_time != (limit.algorithm == Algorithm::Concurrent) {
+            return Err(value_error(key, "pending authorizations, and nothing else, are counted as `concurrent`"));
+        }
         Ok(PolicyLimit { limit, scope: self.scope, source: self.source, read: self.read })
     }
 }

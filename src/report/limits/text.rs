@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Allowance, LimitEntry, LimitsReport, ProfileEntry, TermsEntry, TiersEntry};
-use crate::limits::OverrideScope;
+use super::{Allowance, LimitEntry, LimitsReport, ProfileEntry, RenewalEntry, TermsEntry, TiersEntry};
+use crate::limits::{Algorithm, LimitName, OverrideScope, SameSetExempt};
 use crate::report::WIDTH;
 use crate::report::style::{FAINT, GOOD, HEAD, NAME, PLAIN, WARN, paint};
 use crate::report::table::{Align, Table};
@@ -21,7 +21,10 @@ pub fn overview(report: &LimitsReport<'_>) -> String {
     for directory in policy.directories {
         out.push_str(&faint(&format!("directory {directory}")));
     }
-    out.push_str(&faint(&format!("source    {}, read {}", policy.source, policy.read)));
+    let source = format!("source    {}", policy.source);
+    let fits = source.len() + ", read ".len() + policy.read.len() <= WIDTH;
+    let separator = if fits { ", " } else { "\n          " };
+    out.push_str(&faint(&format!("{source}{separator}read {}", policy.read)));
     out.push('\n');
     out.push_str(&limits_table(report));
     if report.limits.iter().any(|limit| limit.override_tiers.is_some()) {
@@ -29,27 +32,39 @@ pub fn overview(report: &LimitsReport<'_>) -> String {
         report.limits.iter().for_each(|limit| tiers(&mut out, limit));
     }
     if let Some(renewal) = &report.renewal {
-        let memory = exact(renewal.same_set_memory);
         out.push_str(&section("Renewals", ""));
-        let same_set = format!(
-            "An order for exactly the names of a certificate issued in the last {memory} is a renewal, whichever account \
-             has that certificate."
-        );
-        paragraph(&mut out, PLAIN, &same_set);
-        let window = format!(
-            "The CA suggests to renew when 1/{} of the validity is left, 1/{} if the validity is below {}; its window \
-             (ARI) reaches 1/{} of the validity to either side.",
-            renewal.centre_divisor,
-            renewal.centre_divisor_short_lived,
-            exact(renewal.short_lived_below),
-            renewal.half_width_divisor
-        );
-        paragraph(&mut out, PLAIN, &window);
+        renewals(&mut out, renewal);
     }
     endpoints(&mut out, report);
     profiles(&mut out, report);
     let _ = write!(out, "\n{}", faint("One limit in detail: certpace limits NAME"));
     out
+}
+
+fn renewals(out: &mut String, renewal: &RenewalEntry) {
+    let earlier = renewal.same_set_memory.map_or_else(
+        || "any earlier certificate".to_owned(),
+        |memory| format!("a certificate issued in the last {}", exact(memory)),
+    );
+    let same_set =
+        format!("An order for exactly the names of {earlier} is a renewal, whichever account has that certificate.");
+    paragraph(out, PLAIN, &same_set);
+    if renewal.same_set_exempt == SameSetExempt::Domains {
+        paragraph(out, PLAIN, "It is exempt from CertificatesPerDomain, and from nothing else.");
+    }
+    let left = format!(
+        "when 1/{} of the validity is left, 1/{} if the validity is below {}",
+        renewal.centre_divisor,
+        renewal.centre_divisor_short_lived,
+        exact(renewal.short_lived_below)
+    );
+    let window = if renewal.ari {
+        let width = renewal.half_width_divisor;
+        format!("The CA suggests to renew {left}; its window (ARI) reaches 1/{width} of the validity to either side.")
+    } else {
+        format!("The CA suggests no window to renew in (ARI); clients renew {left}.")
+    };
+    paragraph(out, PLAIN, &window);
 }
 
 /// One limit in detail.
@@ -67,7 +82,10 @@ pub fn detail(report: &LimitsReport<'_>) -> String {
         paragraph(&mut out, PLAIN, limit.asked);
         out.push('\n');
         match &limit.allows {
-            Some(allows) => allowance(&mut out, allows),
+            Some(allows) => allowance(&mut out, limit.algorithm, allows),
+            None if limit.name == LimitName::PendingAuthorizationsPerAccount => {
+                fact(&mut out, "default", "none: the CA had this limit in the policy letsencrypt-2021");
+            }
             None => fact(&mut out, "default", "none: it holds for those with an override alone"),
         }
         fact(&mut out, "override", scope_sentence(limit));
@@ -107,11 +125,14 @@ fn fact(out: &mut String, key: &str, value: &str) {
 }
 
 fn refill(allows: &Allowance) -> String {
-    format!("{} in {}", grouped(allows.count), exact(allows.period))
+    let count = grouped(allows.count);
+    allows.period.map_or_else(|| format!("{count} at a time"), |period| format!("{count} in {}", exact(period)))
 }
 
 fn allowance_cells(allows: &Allowance) -> [(anstyle::Style, String); 3] {
-    [grouped(allows.burst), refill(allows), exact(allows.emission_interval)].map(|text| (PLAIN, text))
+    let none = || "–".to_owned();
+    let burst = allows.burst.map_or_else(none, grouped);
+    [burst, refill(allows), allows.emission_interval.map_or_else(none, exact)].map(|text| (PLAIN, text))
 }
 
 fn limits_table(report: &LimitsReport<'_>) -> String {
@@ -128,6 +149,11 @@ fn limits_table(report: &LimitsReport<'_>) -> String {
             None => table.row([name, (FAINT, "–".into()), (FAINT, "–".into()), (FAINT, "–".into())]),
         }
         let mut about = Vec::from([limit.counts.to_owned()]);
+        match limit.algorithm {
+            Algorithm::TokenBucket => {}
+            Algorithm::SlidingWindow => about.push("sliding window".to_owned()),
+            Algorithm::Concurrent => about.push("no rate: a count of what is there at a time".to_owned()),
+        }
         about.push(match limit.override_scope {
             Some(OverrideScope::None) => "no overrides".to_owned(),
             Some(OverrideScope::Account) => "override for an account".to_owned(),
@@ -232,14 +258,25 @@ fn overrides_table(limit: &LimitEntry<'_>) -> String {
     table.render()
 }
 
-fn allowance(out: &mut String, allows: &Allowance) {
-    let tokens = if allows.burst == 1 { "token" } else { "tokens" };
-    fact(out, "burst", &format!("{} {tokens} in a full bucket", grouped(allows.burst)));
-    let every = exact(allows.emission_interval);
-    fact(out, "refill", &format!("{}, evenly: one token every {every}", refill(allows)));
-    let full = crate::time::Span::from_nanos(
-        allows.emission_interval.nanos().saturating_mul(i64::try_from(allows.burst).unwrap_or(i64::MAX)),
-    );
+fn allowance(out: &mut String, algorithm: Algorithm, allows: &Allowance) {
+    let (Some(burst), Some(every)) = (allows.burst, allows.emission_interval) else {
+        fact(out, "allows", &refill(allows));
+        fact(
+            out,
+            "algorithm",
+            match algorithm {
+                Algorithm::Concurrent => "a count of what is there at a time, whenever it began",
+                Algorithm::SlidingWindow | Algorithm::TokenBucket => {
+                    "sliding window: each event counts for exactly the period"
+                }
+            },
+        );
+        return;
+    };
+    let tokens = if burst == 1 { "token" } else { "tokens" };
+    fact(out, "burst", &format!("{} {tokens} in a full bucket", grouped(burst)));
+    fact(out, "refill", &format!("{}, evenly: one token every {}", refill(allows), exact(every)));
+    let full = crate::time::Span::from_nanos(every.nanos().saturating_mul(i64::try_from(burst).unwrap_or(i64::MAX)));
     fact(out, "full again", &format!("{} after it was empty", exact(full)));
 }
 

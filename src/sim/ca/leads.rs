@@ -1,19 +1,19 @@
-//! How close each bucket came to empty: the farthest that its TAT has been ahead of the time.
+//! How close each bucket came to empty: the farthest that its TAT has been ahead of the time, or the most that it has counted.
 
-use crate::buckets::{Batch, Mode};
+use crate::buckets::{Batch, BucketId, Mode};
 use crate::limits::LimitName;
 use crate::rules::Model;
-use crate::time::{Span, Timestamp};
+use crate::time::Timestamp;
 
 #[derive(Clone, Debug)]
 pub(in crate::sim) struct Leads {
     /// By bucket; [`UNTOUCHED`] where nobody has spent.
-    by_bucket: Vec<Span>,
+    by_bucket: Vec<i64>,
     /// What came of the buckets of limits that do not hold any more.
-    closed: [Option<(i64, String)>; 8],
+    closed: [Option<(i64, String)>; LimitName::COUNT],
 }
 
-const UNTOUCHED: Span = Span::from_nanos(-1);
+const UNTOUCHED: i64 = -1;
 
 impl Leads {
     pub(super) fn new(model: &Model) -> Self {
@@ -26,28 +26,28 @@ impl Leads {
         let buckets = model.buckets();
         for transaction in batch.transactions() {
             let spends = matches!(transaction.mode(), Mode::CheckAndSpend | Mode::SpendOnly);
-            let Some(bucket) = transaction.bucket().filter(|_| spends) else { continue };
+            let takes = |bucket: &BucketId| spends || buckets.counts_open(*bucket);
+            let Some(bucket) = transaction.bucket().filter(takes) else { continue };
             if bucket.index() >= self.by_bucket.len() {
                 self.by_bucket.resize(buckets.len(), UNTOUCHED);
             }
-            let lead = buckets.tat(bucket).map_or(Span::ZERO, |tat| tat.since(now));
+            let lead = buckets.used(bucket, now);
             let known = &mut self.by_bucket[bucket.index()];
             *known = lead.max(*known);
         }
     }
 
     /// By limit: the fewest whole tokens that were left in any of its buckets, and in which; of equals the first by key.
-    pub(in crate::sim) fn tightest(&self, model: &Model) -> [Option<(i64, String)>; 8] {
+    pub(in crate::sim) fn tightest(&self, model: &Model) -> [Option<(i64, String)>; LimitName::COUNT] {
         let mut tightest = self.closed.clone();
-        let mut candidates: [Vec<_>; 8] = Default::default();
-        let mut least = [i64::MAX; 8];
+        let mut candidates: [Vec<_>; LimitName::COUNT] = Default::default();
+        let mut least = [i64::MAX; LimitName::COUNT];
         for bucket in model.all_buckets() {
             let lead = self.by_bucket.get(bucket.index()).copied().unwrap_or(UNTOUCHED);
             if lead == UNTOUCHED {
                 continue;
             }
-            let (limit, quota) = (model.limit_of(bucket).index(), model.buckets().quota(bucket));
-            let left = quota.offset().minus(lead).nanos().div_euclid(quota.emission().nanos()).max(0);
+            let (limit, left) = (model.limit_of(bucket).index(), model.buckets().left(bucket, lead));
             if left < least[limit] {
                 least[limit] = left;
                 candidates[limit].clear();

@@ -252,7 +252,8 @@ impl Run<'_, '_> {
         (of.in_flight, of.due) = (true, IDLE);
         self.tally.counts.orders += 1;
         let replaces = of.certificate.as_mut().filter(|_| uses_ari);
-        let answer = self.ca.new_order(of.order, replaces, address, self.now);
+        let needs = (self.setup.slots_of(lineage), self.setup.lineages[lineage as usize].profile);
+        let answer = self.ca.new_order(of.order, needs, replaces, address, self.now);
         match answer {
             Answer::Created(exemption) => {
                 self.tell(Some(lineage), |_| Step::Ordered(exemption));

@@ -192,7 +192,7 @@ impl Run<'_, '_> {
         self.cover_again();
         for lineage in hit {
             let actor = self.setup.lineages[lineage as usize].actor;
-            let learns = self.clients[actor as usize].parameters.renewal == Renewal::Ari;
+            let learns = self.ca.has_ari() && self.clients[actor as usize].parameters.renewal == Renewal::Ari;
             if learns && !self.lineages[lineage as usize].in_flight {
                 self.set_due(lineage, now.plus(draws.span(ARI_POLL)));
             }

@@ -1,5 +1,6 @@
 //! From a scenario, or a plan's orders, to clients and their certificates.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::builder::{Builder, Wish};
@@ -232,7 +233,11 @@ impl Filler<'_> {
     /// A client and its replicas: certificates held in the order of their ids, then new ones in that of a plan.
     fn client(&mut self, place: usize, client: &Client, inventory: &Inventory, from: u32) -> Result<(), SetupError> {
         let parameters = client.behaviour.parameters();
-        let plan = plan(inventory, self.around.limits, self.options(client, &parameters))?;
+        // The others need the plan's groups alone, and those under any limits.
+        let looks_ahead = parameters.pace == Pace::Planned || client.behaviour == Behaviour::Certpace;
+        let limits = self.around.limits;
+        let limits = if looks_ahead { Cow::Borrowed(limits) } else { limits.as_token_buckets() };
+        let plan = plan(inventory, &limits, self.options(client, &parameters))?;
         let wishes = self.wishes(&parameters, &plan);
         let count = wishes.len() as u64;
         let mine = |index: u64| {
