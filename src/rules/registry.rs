@@ -345,6 +345,14 @@ impl Registry {
         self.order_buckets.extend(bucket.map(Some));
     }
 
+    pub(super) fn counts(&self) -> (u32, u32) {
+        (dense(self.accounts.things.len()), dense(self.domains.things.len()))
+    }
+
+    pub(super) fn account_of(&self, order: OrderId) -> &str {
+        &self.accounts.things[self.orders[order.index()].account as usize]
+    }
+
     pub(super) fn set_of(&self, order: OrderId) -> u32 {
         self.orders[order.index()].set
     }
