@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow, bail};
 use rayon::prelude::*;
 
-use super::failure::{Hint as _, hints};
+use super::failure::{Hint as _, hinted, hints};
 use super::scenario::{self, Loaded, Unusable};
 use super::{AskedFormat, Context, Exit, TEMPLATE};
 use crate::report::json;
@@ -138,7 +138,7 @@ fn test(path: &Path, loaded: Result<Loaded, Unusable>, args: &Args, context: &Co
         let scenario = &loaded.scenario;
         if scenario.expects.is_empty() && !args.check_determinism {
             let error = anyhow!("{file} expects nothing, so nothing can be tested");
-            return Err(Unusable { line: None, error: error_with_hint(error) });
+            return Err(Unusable { line: None, error: hinted(error, "certpace test --init writes an example with [[expect]] tables") });
         }
         let setup = loaded.set_up(context)?;
         let seeds = args.seeds.unwrap_or_else(|| Seeds { first: setup.seed(), runs: 1 });
@@ -152,10 +152,6 @@ fn test(path: &Path, loaded: Result<Loaded, Unusable>, args: &Args, context: &Co
         let messages = error.chain().map(ToString::to_string).chain(hints).collect();
         Tested::broken(file, title, Broken { line, messages })
     })
-}
-
-fn error_with_hint(error: anyhow::Error) -> anyhow::Error {
-    super::failure::hinted(error, "certpace test --init writes an example with [[expect]] tables")
 }
 
 fn runs(setup: &Setup, seeds: Seeds) -> Vec<Measures> {
@@ -177,9 +173,12 @@ fn complete(scenario: &sim::Scenario, runs: &[Measures]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Threads for the second run of a seed: the same everywhere, since the report names them.
+const SEVERAL: usize = 4;
+
 /// Runs each seed on one thread and on several: both set-ups and runs must be the same.
 fn determinism(loaded: &Loaded, seeds: Seeds, context: &Context) -> Result<Determinism, Unusable> {
-    let threads = rayon::current_num_threads().max(2);
+    let threads = SEVERAL;
     let pool = |threads: usize| {
         let built = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         built.map_err(|error| Unusable { line: None, error: error.into() })

@@ -215,12 +215,17 @@ impl Expected {
         format!("{} {} {}", self.measure, self.op, told(self.expected.0))
     }
 
-    /// What came: of the first run that fails, else of all runs.
+    /// What came: exactly of the first run that fails, else roughly of all runs.
     fn came(&self) -> String {
-        if !self.holds || self.least == self.most {
-            return told(self.value.0);
+        let roughly = |value: Json| match value.0 {
+            Value::Count(count) => grouped(count),
+            Value::Span(_) | Value::Never => value.0.to_string(),
+        };
+        match (self.holds, self.least == self.most) {
+            (false, _) => told(self.value.0),
+            (true, true) => roughly(self.value),
+            (true, false) => format!("{} to {}", roughly(self.least), roughly(self.most)),
         }
-        format!("{} to {}", told(self.least.0), told(self.most.0))
     }
 
     /// Which of several runs fail, by seed: the first ten of them.

@@ -159,7 +159,7 @@ impl Behaviour {
         let daily = Parameters {
             pace: Pace::Tick { every: Span::from_days(1), jitter: Span::ZERO },
             concurrency: 1,
-            spacing: Span::ZERO,
+            spacing: ROUND_TRIP,
             backoff: &[],
             retry_after: RetryAfter::Ignored,
             renewal: Renewal::Ari,
@@ -193,6 +193,7 @@ impl Behaviour {
             Self::Naive => Parameters {
                 pace: Pace::Tick { every: minutes(1), jitter: Span::ZERO },
                 concurrency: u32::MAX,
+                spacing: Span::ZERO,
                 renewal: Renewal::Thirds(2),
                 ..daily
             },
@@ -200,6 +201,8 @@ impl Behaviour {
     }
 }
 
+/// An order takes a nonce and a request, a refused one too: on one connection nobody sends more than ten a second.
+const ROUND_TRIP: Span = Span::from_nanos(NS_PER_S / 10);
 const SECOND: Span = Span::from_nanos(NS_PER_S);
 
 impl std::fmt::Display for Behaviour {
