@@ -105,14 +105,13 @@ fn ready(args: &Args, context: &Context) -> anyhow::Result<Ready> {
     let title = loaded.scenario.title.clone();
     let own = loaded.scenario.clone();
     let mut cases = Vec::new();
-    let fail = || format!("{} can't be simulated", path.display());
     if args.compare.is_empty() {
         let names: Vec<&str> = own.clients.iter().map(|client| client.name.as_str()).collect();
-        cases.push((names.join(", "), loaded.set_up(context).with_context(fail)?));
+        cases.push((names.join(", "), loaded.set_up(context)?));
     }
     for behaviour in &args.compare {
         loaded.scenario = own.with_behaviour(*behaviour);
-        cases.push((behaviour.to_string(), loaded.set_up(context).with_context(fail)?));
+        cases.push((behaviour.to_string(), loaded.set_up(context)?));
     }
     Ok(Ready { title, cases })
 }

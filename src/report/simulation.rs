@@ -102,7 +102,7 @@ impl Case {
 impl Spread {
     fn new(measure: Measure, runs: &[Measures]) -> Option<Self> {
         let mut values: Vec<Value> = runs.iter().filter_map(|run| run.values.get(&measure).copied()).collect();
-        values.sort_by_key(|value| key(*value));
+        values.sort_by_key(|value| order(*value));
         let quantile = |percent: usize| Some(Json(*values.get((values.len() * percent).div_ceil(100).max(1) - 1)?));
         let any = values.iter().filter(|value| !matches!(value, Value::Count(0))).count();
         let counted = measure.unit() == Unit::Count;
@@ -118,7 +118,7 @@ impl Spread {
 }
 
 /// What sorts values of one measure.
-fn key(value: Value) -> (bool, i128) {
+pub(super) fn order(value: Value) -> (bool, i128) {
     match value {
         Value::Count(count) => (false, i128::from(count)),
         Value::Span(span) => (false, i128::from(span.nanos())),

@@ -161,7 +161,7 @@ impl Behaviour {
         let daily = Parameters {
             pace: Pace::Tick { every: Span::from_days(1), jitter: Span::ZERO },
             concurrency: 1,
-            spacing: Span::ZERO,
+            spacing: ROUND_TRIP,
             backoff: &[],
             retry_after: RetryAfter::Ignored,
             renewal: Renewal::Ari,
@@ -196,6 +196,7 @@ impl Behaviour {
             Self::Naive => Parameters {
                 pace: Pace::Tick { every: minutes(1), jitter: Span::ZERO },
                 concurrency: u32::MAX,
+                spacing: Span::ZERO,
                 renewal: Renewal::Thirds(2),
                 ..daily
             },
@@ -205,6 +206,8 @@ impl Behaviour {
 
 /// certpace: one nonce at a time, as fast as the CA gives them.
 const TWENTIETH: Span = Span::from_nanos(NS_PER_S / 20);
+/// An order takes a nonce and a request, a refused one too: on one connection nobody sends more than ten a second.
+const ROUND_TRIP: Span = Span::from_nanos(NS_PER_S / 10);
 const SECOND: Span = Span::from_nanos(NS_PER_S);
 
 impl std::fmt::Display for Behaviour {

@@ -238,9 +238,14 @@ pub struct Expect {
 /// Why a text is no scenario.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ScenarioError {
-    /// No TOML, not of this shape, or a value that makes no sense by itself; names line and column.
-    #[error("{0}")]
-    Shape(String),
+    /// No TOML, not of this shape, or a value that makes no sense by itself.
+    #[error("{text}")]
+    Shape {
+        /// Where it stands, from 1.
+        line: usize,
+        /// What is wrong, with line and column and the line itself.
+        text: String,
+    },
     /// A value makes no sense beside the others.
     #[error("line {line}: {key}: {reason}")]
     Value {
@@ -251,6 +256,16 @@ pub enum ScenarioError {
         /// Why.
         reason: String,
     },
+}
+
+impl ScenarioError {
+    /// The line of the scenario's file that is wrong, from 1.
+    #[must_use]
+    pub const fn line(&self) -> usize {
+        match self {
+            Self::Shape { line, .. } | Self::Value { line, .. } => *line,
+        }
+    }
 }
 
 impl Scenario {

@@ -23,9 +23,12 @@ const STEPS_MAX: u64 = 200_000_000;
 
 /// Reads a scenario.
 pub(super) fn read(text: &str) -> Result<Scenario, ScenarioError> {
-    let file: File =
-        toml::from_str(text).map_err(|error| ScenarioError::Shape(error.to_string().trim_end().to_owned()))?;
-    file.read(&Places { text })
+    let places = Places { text };
+    let file: File = toml::from_str(text).map_err(|error| ScenarioError::Shape {
+        line: error.span().map_or(1, |span| places.line(&span)),
+        text: error.to_string().trim_end().to_owned(),
+    })?;
+    file.read(&places)
 }
 
 /// Where a span of bytes lies in the text.
