@@ -135,6 +135,11 @@ impl Model {
         self.registry.account_of(order)
     }
 
+    /// The names of an order.
+    pub fn names_of(&self, order: OrderId) -> impl Iterator<Item = &Identifier> + '_ {
+        self.registry.names_of(order)
+    }
+
     /// No certificate is known to have been issued, but for those that `other` knows of, a copy made earlier.
     pub fn forget_issued(&mut self, other: Option<&Self>) {
         self.issued = other.map(|other| other.issued.clone()).unwrap_or_default();

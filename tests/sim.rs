@@ -3,6 +3,7 @@
 
 mod sim {
     mod certpace;
+    mod conservation;
     mod laws;
     mod oldest;
     mod plans;

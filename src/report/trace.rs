@@ -26,7 +26,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_seconds: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    failed: Option<u32>,
+    failed: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,7 +82,7 @@ pub fn push_line(out: &mut Vec<u8>, setup: &Setup, entry: &Entry) {
         Step::Unreachable => "unreachable",
         Step::Validated => "validated",
         Step::Invalid(failed) => {
-            line.failed = Some(*failed);
+            line.failed = Some(failed.iter().map(|name| setup.name(*name)).collect());
             "invalid"
         }
         Step::Expired => "expired",
@@ -95,8 +95,10 @@ pub fn push_line(out: &mut Vec<u8>, setup: &Setup, entry: &Entry) {
             "issued-unseen"
         }
         Step::Abandoned => "abandoned",
-        Step::Stranger(true) => "stranger",
-        Step::Stranger(false) => "stranger-refused",
+        Step::Stranger { name, issued, .. } => {
+            line.names = vec![name];
+            if *issued { "stranger" } else { "stranger-refused" }
+        }
         Step::Event { place, begins } => {
             line.event = Some(*place);
             if *begins { "event" } else { "event-ends" }

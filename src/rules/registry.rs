@@ -370,6 +370,10 @@ impl Registry {
         (dense(self.accounts.things.len()), dense(self.domains.things.len()))
     }
 
+    pub(super) fn names_of(&self, order: OrderId) -> impl Iterator<Item = &Identifier> + '_ {
+        self.pairs_of(order).map(|pair| &self.names.things[pair.name as usize])
+    }
+
     pub(super) fn account_of(&self, order: OrderId) -> &str {
         &self.accounts.things[self.orders[order.index()].account as usize]
     }

@@ -155,6 +155,12 @@ impl Setup {
         self.seed
     }
 
+    /// The limits in force at the start.
+    #[must_use]
+    pub const fn limits(&self) -> &crate::limits::Limits {
+        self.model.limits()
+    }
+
     /// How many certificates are wanted, over all clients.
     #[must_use]
     pub fn certificates(&self) -> usize {

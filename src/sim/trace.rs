@@ -58,8 +58,8 @@ pub enum Step {
     Unreachable,
     /// The order's names were validated.
     Validated,
-    /// So many of its names failed.
-    Invalid(u32),
+    /// These of its names failed, or their pending authorizations were deactivated.
+    Invalid(Box<[u32]>),
     /// It took too long, or an authorization ran out under it.
     Expired,
     /// Its certificate was issued, valid until then.
@@ -68,8 +68,15 @@ pub enum Step {
     Lost(Timestamp),
     /// An order was given up by a client that had crashed.
     Abandoned,
-    /// Somebody else got a certificate on one of our registered domains, or was refused.
-    Stranger(bool),
+    /// Somebody else ordered a certificate on one of our registered domains.
+    Stranger {
+        /// Who.
+        account: String,
+        /// For which name.
+        name: String,
+        /// Whether he got it, or was refused.
+        issued: bool,
+    },
     /// An event of the scenario, by its place, begins or ends.
     Event {
         /// Which.

@@ -27,7 +27,7 @@ fn every_order_ends_in_one_state() {
     let (measures, entries) = traced(&busy(), Seed(3));
     let (mut open, mut ended, mut ordered) = (0_u64, 0_u64, 0_u64);
     for entry in &entries {
-        match entry.step {
+        match &entry.step {
             Step::Ordered(_) => (open, ordered) = (open + 1, ordered + 1),
             Step::Issued(_) | Step::Lost(_) | Step::Invalid(_) | Step::Expired | Step::Abandoned => {
                 open = open.checked_sub(1).unwrap();
@@ -43,7 +43,7 @@ fn every_order_ends_in_one_state() {
             | Step::Waits { .. }
             | Step::Split
             | Step::Forgotten
-            | Step::Stranger(_)
+            | Step::Stranger { .. }
             | Step::Event { .. } => {}
         }
     }

@@ -275,7 +275,11 @@ impl Run<'_, '_> {
             let order = domain[index as usize % domain.len()];
             let order = self.renumbered.get(order.index()).copied().unwrap_or(order);
             let allowed = self.ca.stranger(order, self.now);
-            self.tell(None, |_| Step::Stranger(allowed));
+            self.tell(None, |ca| Step::Stranger {
+                account: ca.model.account_of(order).to_owned(),
+                name: ca.model.names_of(order).map(ToString::to_string).collect::<Vec<_>>().join(" "),
+                issued: allowed,
+            });
         }
         let next = self.now.plus(Span::from_nanos((every.nanos() / i64::from(certificates)).max(1)));
         if of.until.is_none_or(|until| next < until) && next < setup.end {

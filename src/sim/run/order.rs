@@ -158,7 +158,13 @@ impl Run<'_, '_> {
         } else {
             let count = u32::try_from(failures.len()).unwrap_or(u32::MAX);
             self.tally.counts.failed_validations += u64::from(count);
-            self.come_to_nothing(place, Step::Invalid(count), &failures);
+            let failed = if self.trace.is_some() {
+                let slots = self.wants.slots_of(lineage);
+                failures.iter().map(|failure| slots[usize::from(failure.place)].name).collect()
+            } else {
+                Box::default()
+            };
+            self.come_to_nothing(place, Step::Invalid(failed), &failures);
         }
         self.failures = failures;
     }
