@@ -17,6 +17,7 @@ pub mod scenario;
 pub mod show;
 pub mod simulate;
 pub mod terminal;
+pub mod test;
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -29,7 +30,7 @@ use crate::time::Timestamp;
 
 pub use context::Context;
 pub use exit::Exit;
-pub use terminal::{Format, Terminal};
+pub use terminal::{AskedFormat, Format, Terminal};
 
 /// Examples before options: most who ask for help want one.
 const TEMPLATE: &str = "{about-with-newline}\n{usage-heading} {usage}\n\n{before-help}{all-args}{after-help}";
@@ -61,6 +62,7 @@ const EXAMPLES: &str = "Examples:
   certpace plan names.csv -o plan.jsonl
   certpace show plan.jsonl --hostname www.example.com
   certpace simulate plan.jsonl          what comes of it when the world is late
+  certpace test scenarios               run scenarios, and hold them to what they expect
   certpace limits                       what the CA allows, with sources
   certpace limits NewOrdersPerAccount   one limit in detail
   certpace completions bash             completions for a shell";
@@ -69,7 +71,8 @@ const EXIT_CODES: &str = "Exit codes:
   0  done
   1  error: bad input, or a file that can't be read or written
   2  usage: an option or argument that certpace does not know
-  4  the plan misses its deadline";
+  4  the plan misses its deadline
+  5  a scenario's expectation failed";
 
 /// Options that every command takes.
 #[derive(clap::Args, Clone, Debug)]
@@ -77,7 +80,7 @@ const EXIT_CODES: &str = "Exit codes:
 pub struct GlobalArgs {
     /// How to answer; JSON is the same data
     #[arg(long, global = true, value_name = "text|json", hide_possible_values = true, default_value = "text")]
-    pub format: Format,
+    pub format: AskedFormat,
     /// Ask as if it were this time, such as 2026-12-01T08:00:00Z or 2026-12-01
     #[arg(long, global = true, value_name = "RFC3339")]
     pub now: Option<Timestamp>,
@@ -110,6 +113,8 @@ pub enum Command {
     Show(show::Args),
     /// Run a plan or a scenario in virtual time, and measure what comes of it
     Simulate(simulate::Args),
+    /// Run scenarios and hold them to what they expect: regression tests for CI
+    Test(test::Args),
     /// Print the policy in force: limits, profiles, sources, dates
     Limits(limits::Args),
     /// Print completions for a shell
@@ -124,6 +129,7 @@ impl Command {
             Self::Plan(args) => plan::run(args, &Context::load(global, clock)?),
             Self::Show(args) => show::run(args, &Context::load(global, clock)?),
             Self::Simulate(args) => simulate::run(args, &Context::load(global, clock)?),
+            Self::Test(args) => test::run(args, global.format, &Context::load(global, clock)?),
             Self::Limits(args) => limits::run(args, &Context::load(global, clock)?),
             Self::Completions(args) => completions::run(args, Terminal::new(global)),
             Self::Man(args) => man::run(args, Terminal::new(global)),
@@ -140,11 +146,30 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, clock: &dyn Clock) -> 
         Ok(cli) => cli,
         Err(usage) => return explain(&usage),
     };
+    if let Err(usage) = cli.check_format() {
+        return explain(&usage);
+    }
     let terminal = Terminal::new(&cli.global);
     cli.command.run(&cli.global, clock).unwrap_or_else(|error| {
         terminal.error(&error);
         Exit::ERROR
     })
+}
+
+impl Cli {
+    /// Two formats are for test reports alone.
+    fn check_format(&self) -> Result<(), clap::Error> {
+        let name = match self.global.format {
+            AskedFormat::Text | AskedFormat::Json => return Ok(()),
+            AskedFormat::Junit => "junit",
+            AskedFormat::Github => "github",
+        };
+        if matches!(self.command, Command::Test(_)) {
+            return Ok(());
+        }
+        let told = format!("--format {name} is for `certpace test`; here there are text and json");
+        Err(Self::command().error(clap::error::ErrorKind::InvalidValue, told))
+    }
 }
 
 /// What `--color` says, for clap's own messages: it needs that before it has read the arguments.

@@ -13,6 +13,7 @@ pub mod show;
 pub mod simulation;
 pub mod style;
 pub mod table;
+pub mod test;
 pub mod trace;
 pub mod words;
 

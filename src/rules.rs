@@ -117,6 +117,34 @@ impl Model {
         registry::limit_of(self.registry.key(bucket))
     }
 
+    /// The bucket of that key, if anything has asked for it.
+    #[must_use]
+    pub fn bucket_of(&self, key: BucketKey) -> Option<BucketId> {
+        self.registry.known(key)
+    }
+
+    /// How many accounts and how many registered domains there are: they are numbered from 0 in [`BucketKey`].
+    #[must_use]
+    pub fn counts(&self) -> (u32, u32) {
+        self.registry.counts()
+    }
+
+    /// The account of an order.
+    #[must_use]
+    pub fn account_of(&self, order: OrderId) -> &str {
+        self.registry.account_of(order)
+    }
+
+    /// The names of an order.
+    pub fn names_of(&self, order: OrderId) -> impl Iterator<Item = &Identifier> + '_ {
+        self.registry.names_of(order)
+    }
+
+    /// No certificate is known to have been issued, but for those that `other` knows of, a copy made earlier.
+    pub fn forget_issued(&mut self, other: Option<&Self>) {
+        self.issued = other.map(|other| other.issued.clone()).unwrap_or_default();
+    }
+
     /// All buckets that anything has asked for.
     pub fn all_buckets(&self) -> impl Iterator<Item = BucketId> + '_ {
         self.registry.known_buckets().map(|(_, bucket)| bucket)
@@ -178,7 +206,7 @@ impl Model {
         now: Timestamp,
         batch: &mut Batch,
     ) -> Decision {
-        let key = BucketKey::PendingAuthorizationsPerAccount(self.registry.account_of(order));
+        let key = self.registry.pending_key(order);
         let pending = Arc::make_mut(&mut self.registry).bucket(key, &self.limits, &mut self.buckets);
         let Some(pending) = pending else { return self.new_order(order, exemption, now, batch) };
         if !self.paused.is_empty() && self.registry.pairs_of(order).any(|pair| self.paused.contains(&pair)) {
@@ -333,6 +361,12 @@ impl Model {
     /// The same for a pair that is known.
     pub fn unpause_pair(&mut self, pair: Pair) -> bool {
         self.paused.remove(&pair)
+    }
+
+    /// Whether the pair is paused.
+    #[must_use]
+    pub fn is_pair_paused(&self, pair: Pair) -> bool {
+        self.paused.contains(&pair)
     }
 
     /// How many pairs are paused.

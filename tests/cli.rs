@@ -23,6 +23,7 @@ fn readme() {
     link("README.md", "README.md");
     link("data", "README.in/data");
     link("docs", "README.in/docs");
+    link("scenarios", "README.in/scenarios");
     trycmd::TestCases::new().case(folder.path().join("README.md"));
 }
 

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod sim {
+    mod certpace;
+    mod conservation;
     mod laws;
     mod oldest;
     mod plans;

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use anyhow::Context as _;
 
 use super::failure::Hint as _;
-use super::{Format, GlobalArgs, Terminal};
+use super::{AskedFormat, Format, GlobalArgs, Terminal};
 use crate::clock::Clock;
 use crate::limits::{Limits, Overrides, Policy, PolicyError};
 use crate::psl::SuffixList;
@@ -62,7 +62,8 @@ impl Context {
         Ok(Self {
             limits: Limits { policy, overrides },
             now: global.now.unwrap_or_else(|| clock.now()),
-            format: global.format,
+            // What a CI reads is for `test`, which looks at the option itself.
+            format: if global.format == AskedFormat::Json { Format::Json } else { Format::Text },
             terminal,
             suffixes,
         })

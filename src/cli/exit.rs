@@ -10,8 +10,10 @@ use std::process::ExitCode;
 /// | 1 | [`Exit::ERROR`] |
 /// | 2 | [`Exit::USAGE`] |
 /// | 4 | [`Exit::MISSES_DEADLINE`] |
+/// | 5 | [`Exit::EXPECTATION_FAILED`] |
+/// | 6 | [`Exit::STALE`] |
 ///
-/// 3 and 5 to 9 are kept for the commands to come: not now, expectation failed, stale plan, never, in hand, ledger out of reach.
+/// 3 and 7 to 9 are kept for the commands to come: not now, never, in hand, ledger out of reach.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub struct Exit(u8);
@@ -25,6 +27,12 @@ impl Exit {
     pub const USAGE: Self = Self(2);
     /// The plan misses its deadline. It is written all the same.
     pub const MISSES_DEADLINE: Self = Self(4);
+
+    /// Something in a scenario did not come as expected.
+    pub const EXPECTATION_FAILED: Self = Self(5);
+
+    /// The plan was made under other limits, and these refuse some of its orders.
+    pub const STALE: Self = Self(6);
 
     /// The number that the shell sees.
     #[must_use]

@@ -11,14 +11,29 @@ use super::GlobalArgs;
 use super::failure::hints;
 use crate::report::style::{BAD, FAINT, GOOD, WARN, paint};
 
-/// How to answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+/// How to answer, as every command can.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// How to answer, as asked for: `certpace test` has formats of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub enum AskedFormat {
     /// For people
     #[default]
     Text,
     /// For programs
     Json,
+    /// For CI servers: JUnit XML
+    #[value(hide = true)]
+    Junit,
+    /// For GitHub Actions: workflow commands
+    #[value(hide = true)]
+    Github,
 }
 
 /// How much to say on stderr.

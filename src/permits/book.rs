@@ -175,16 +175,21 @@ impl Book {
             return Answer::Later { at: last.at, blocking };
         }
         let terms = Terms { order: request.order, holder: request.holder, claim, sending: request.sending };
+        Answer::Allow(self.admit(terms, lease_end, now))
+    }
+
+    /// A permit, whatever is in the buckets: for an order that is known to be on its way where the book was lost.
+    pub fn admit(&mut self, terms: Terms, lease_end: Timestamp, now: Timestamp) -> PermitId {
         let (permit, moves) = Permit::reserve(terms, lease_end, now);
         let id = self.free.pop().unwrap_or_else(|| {
             self.permits.push(None);
             PermitId(u32::try_from(self.permits.len() - 1).unwrap_or_else(|_| unreachable!("32 bits outlast memory")))
         });
         self.permits[id.0 as usize] = Some(permit);
-        self.by_set.insert(set, id);
+        self.by_set.insert(self.model.set_number(terms.order), id);
         self.leases.push(Reverse((lease_end, id)));
         self.carry_out(&permit, &moves, &[], None);
-        Answer::Allow(id)
+        id
     }
 
     /// The answer where somebody has the set in hand.

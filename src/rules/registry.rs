@@ -162,6 +162,11 @@ impl Registry {
         self.known(BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(account, name))
     }
 
+    /// Whose pending authorizations an order asks about.
+    pub(super) fn pending_key(&self, order: OrderId) -> BucketKey {
+        BucketKey::PendingAuthorizationsPerAccount(self.orders[order.index()].account)
+    }
+
     /// What counts the account's pending authorizations, if anything has asked for it.
     #[inline]
     pub(super) fn pending_of(&self, account: u32) -> Option<BucketId> {
@@ -361,6 +366,18 @@ impl Registry {
         self.order_buckets.extend(bucket.map(Some));
     }
 
+    pub(super) fn counts(&self) -> (u32, u32) {
+        (dense(self.accounts.things.len()), dense(self.domains.things.len()))
+    }
+
+    pub(super) fn names_of(&self, order: OrderId) -> impl Iterator<Item = &Identifier> + '_ {
+        self.pairs_of(order).map(|pair| &self.names.things[pair.name as usize])
+    }
+
+    pub(super) fn account_of(&self, order: OrderId) -> &str {
+        &self.accounts.things[self.orders[order.index()].account as usize]
+    }
+
     pub(super) fn set_of(&self, order: OrderId) -> u32 {
         self.orders[order.index()].set
     }
@@ -380,10 +397,6 @@ impl Registry {
             spent: &self.order_buckets[issue as usize..issue_end as usize],
             own_domain_buckets: issue != order.start + u32::from(order.domains),
         }
-    }
-
-    pub(super) fn account_of(&self, order: OrderId) -> u32 {
-        self.orders[order.index()].account
     }
 
     /// What a new order checks and spends, where a renewal is exempt from `same_set`.

@@ -62,6 +62,8 @@ pub enum Pace {
     AtOnce,
     /// It performs a plan.
     Planned,
+    /// It does what [`crate::agent`] says, with permits from a ledger.
+    Agent,
 }
 
 /// The parameters of a client.
@@ -159,7 +161,7 @@ impl Behaviour {
         let daily = Parameters {
             pace: Pace::Tick { every: Span::from_days(1), jitter: Span::ZERO },
             concurrency: 1,
-            spacing: Span::ZERO,
+            spacing: ROUND_TRIP,
             backoff: &[],
             retry_after: RetryAfter::Ignored,
             renewal: Renewal::Ari,
@@ -167,7 +169,8 @@ impl Behaviour {
             deactivates: false,
         };
         match self {
-            Self::Plan | Self::Certpace => Parameters {
+            Self::Certpace => Parameters { pace: Pace::Agent, concurrency: 100, spacing: TWENTIETH, ..daily },
+            Self::Plan => Parameters {
                 pace: Pace::Planned,
                 concurrency: u32::MAX,
                 backoff: &ADVISED,
@@ -193,6 +196,7 @@ impl Behaviour {
             Self::Naive => Parameters {
                 pace: Pace::Tick { every: minutes(1), jitter: Span::ZERO },
                 concurrency: u32::MAX,
+                spacing: Span::ZERO,
                 renewal: Renewal::Thirds(2),
                 ..daily
             },
@@ -200,6 +204,10 @@ impl Behaviour {
     }
 }
 
+/// certpace: one nonce at a time, as fast as the CA gives them.
+const TWENTIETH: Span = Span::from_nanos(NS_PER_S / 20);
+/// An order takes a nonce and a request, a refused one too: on one connection nobody sends more than ten a second.
+const ROUND_TRIP: Span = Span::from_nanos(NS_PER_S / 10);
 const SECOND: Span = Span::from_nanos(NS_PER_S);
 
 impl std::fmt::Display for Behaviour {

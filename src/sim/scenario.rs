@@ -87,6 +87,9 @@ pub struct Generated {
     pub held: Share,
 }
 
+/// The name of a ledger that nobody shares.
+pub const OWN_LEDGER: &str = "own";
+
 /// A client of the CA.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Client {
@@ -112,6 +115,10 @@ pub struct Client {
     pub headroom: Share,
     /// Between two looks; `None`: as the behaviour has it.
     pub tick: Option<Span>,
+    /// Whether it deactivates the pending authorizations of an order that failed.
+    pub deactivates: bool,
+    /// Which ledger a `certpace` client has: those of one name share one, [`OWN_LEDGER`] gives each replica its own.
+    pub ledger: String,
 }
 
 /// Something that happens.
@@ -231,9 +238,14 @@ pub struct Expect {
 /// Why a text is no scenario.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ScenarioError {
-    /// No TOML, not of this shape, or a value that makes no sense by itself; names line and column.
-    #[error("{0}")]
-    Shape(String),
+    /// No TOML, not of this shape, or a value that makes no sense by itself.
+    #[error("{text}")]
+    Shape {
+        /// Where it stands, from 1.
+        line: usize,
+        /// What is wrong, with line and column and the line itself.
+        text: String,
+    },
     /// A value makes no sense beside the others.
     #[error("line {line}: {key}: {reason}")]
     Value {
@@ -244,6 +256,16 @@ pub enum ScenarioError {
         /// Why.
         reason: String,
     },
+}
+
+impl ScenarioError {
+    /// The line of the scenario's file that is wrong, from 1.
+    #[must_use]
+    pub const fn line(&self) -> usize {
+        match self {
+            Self::Shape { line, .. } | Self::Value { line, .. } => *line,
+        }
+    }
 }
 
 impl Scenario {

@@ -9,8 +9,12 @@ use crate::time::{Span, Timestamp};
 pub struct Entry {
     /// When.
     pub at: Timestamp,
-    /// The certificate it is about: a place among the set-up's ([`super::Setup::names_of`]).
+    /// Whose it is: [`super::Setup::client`] has the name.
+    pub client: Option<u32>,
+    /// The certificate it is about, through all its renewals. The set-up's come first, then those split off from others.
     pub lineage: Option<u32>,
+    /// Its names: [`super::Setup::name`] has the text.
+    pub names: Box<[u32]>,
     /// What.
     pub step: Step,
 }
@@ -18,6 +22,21 @@ pub struct Entry {
 /// What happened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
+    /// The ledger of a `certpace` client gave a permit, for an order that is exempt or not.
+    Permitted(Exemption),
+    /// It gave none: not before then.
+    Waits {
+        /// The limit that takes longest.
+        limit: LimitName,
+        /// Whose bucket.
+        key: String,
+        /// When it has the token.
+        until: Timestamp,
+    },
+    /// The certificate's names are fewer from now on, or it is new: one name of another certificate.
+    Split,
+    /// A client does not know what came of its order.
+    Forgotten,
     /// An order was let through.
     Ordered(Exemption),
     /// It was refused: 429.
@@ -39,8 +58,8 @@ pub enum Step {
     Unreachable,
     /// The order's names were validated.
     Validated,
-    /// So many of its names failed.
-    Invalid(u32),
+    /// These of its names failed, or their pending authorizations were deactivated.
+    Invalid(Box<[u32]>),
     /// It took too long, or an authorization ran out under it.
     Expired,
     /// Its certificate was issued, valid until then.
@@ -49,8 +68,15 @@ pub enum Step {
     Lost(Timestamp),
     /// An order was given up by a client that had crashed.
     Abandoned,
-    /// Somebody else got a certificate on one of our registered domains, or was refused.
-    Stranger(bool),
+    /// Somebody else ordered a certificate on one of our registered domains.
+    Stranger {
+        /// Who.
+        account: String,
+        /// For which name.
+        name: String,
+        /// Whether he got it, or was refused.
+        issued: bool,
+    },
     /// An event of the scenario, by its place, begins or ends.
     Event {
         /// Which.

@@ -9,7 +9,7 @@ use certpace::sim::trace::{Entry, Step};
 use certpace::sim::{Measure, Seed, Setup};
 use certpace::time::Timestamp;
 
-use super::world::{SUFFIXES, client, documented, event, scenario, set_up, traced};
+use super::world::{SUFFIXES, client, documented, event, names_of, scenario, set_up, traced};
 
 fn busy() -> Setup {
     let clients = client("naive", "tick = \"10m\"\nshare = \"50%\"") + &client("caddy", "share = \"50%\"");
@@ -27,7 +27,7 @@ fn every_order_ends_in_one_state() {
     let (measures, entries) = traced(&busy(), Seed(3));
     let (mut open, mut ended, mut ordered) = (0_u64, 0_u64, 0_u64);
     for entry in &entries {
-        match entry.step {
+        match &entry.step {
             Step::Ordered(_) => (open, ordered) = (open + 1, ordered + 1),
             Step::Issued(_) | Step::Lost(_) | Step::Invalid(_) | Step::Expired | Step::Abandoned => {
                 open = open.checked_sub(1).unwrap();
@@ -39,7 +39,11 @@ fn every_order_ends_in_one_state() {
             | Step::Busy(_)
             | Step::Unreachable
             | Step::Validated
-            | Step::Stranger(_)
+            | Step::Permitted(_)
+            | Step::Waits { .. }
+            | Step::Split
+            | Step::Forgotten
+            | Step::Stranger { .. }
             | Step::Event { .. } => {}
         }
     }
@@ -57,11 +61,10 @@ fn time_never_goes_back_and_nothing_is_issued_unvalidated() {
     for entry in &entries {
         assert!(entry.at >= last);
         last = entry.at;
-        let Some(lineage) = entry.lineage else { continue };
         match entry.step {
-            Step::Validated => validated.extend(setup.names_of(lineage).into_iter().map(|name| (name, entry.at))),
+            Step::Validated => validated.extend(names_of(&setup, entry).into_iter().map(|name| (name, entry.at))),
             Step::Issued(_) | Step::Lost(_) => {
-                let names = setup.names_of(lineage);
+                let names = names_of(&setup, entry);
                 // An authorization of the classic profile can be used for 30 days.
                 assert!(names.iter().all(|name| entry.at.since(validated[name]).nanos() < 30 * 86_400_000_000_000));
             }
@@ -76,8 +79,10 @@ fn replay(setup: &Setup, entries: &[Entry]) -> u64 {
     let mut batch = Batch::default();
     let mut refused = 0;
     for entry in entries {
-        let Some(lineage) = entry.lineage else { continue };
-        let names = NameSet::parse(setup.names_of(lineage)).unwrap();
+        if entry.lineage.is_none() {
+            continue;
+        }
+        let names = NameSet::parse(names_of(setup, entry)).unwrap();
         let order = model.order("default", &names);
         match &entry.step {
             Step::Ordered(exemption) => {

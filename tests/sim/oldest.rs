@@ -2,10 +2,10 @@
 
 use certpace::limits::{LimitName, Limits, Overrides, Policy};
 use certpace::sim::trace::{Entry, Step};
-use certpace::sim::{Measure, Measures, Seed};
+use certpace::sim::{Measure, Measures, Seed, Setup, SetupError, Surroundings};
 use certpace::time::{Span, Timestamp};
 
-use super::world::{client, event, scenario, set_up_under, traced};
+use super::world::{SUFFIXES, client, event, scenario, set_up_under, traced};
 
 fn replay(days: u32, inventory: &str, more: &str) -> (Measures, Vec<Entry>) {
     let limits = Limits { policy: Policy::built_in("letsencrypt-2021").unwrap(), overrides: Overrides::none() };
@@ -73,4 +73,21 @@ fn there_is_no_ari() {
     };
     assert_eq!(revoked("letsencrypt"), 0);
     assert!(revoked("letsencrypt-2021") > 0, "nobody tells the client");
+}
+
+/// A plan, and a client with a ledger, compute with tokens.
+#[test]
+fn clients_that_look_ahead_are_told_that_they_cannot() {
+    let refused = |policy, more: &str| {
+        let limits = Limits { policy: Policy::built_in(policy).unwrap(), overrides: Overrides::none() };
+        let around = Surroundings { limits: &limits, suffixes: &SUFFIXES, sources: Vec::new() };
+        Setup::new(&scenario(2, "hostnames = 5", more), &around)
+            .is_err_and(|error| matches!(error, SetupError::Plan(_)))
+    };
+    assert!(refused("letsencrypt-2021", &client("plan", "")));
+    assert!(refused("letsencrypt-2021", &client("certpace", "")));
+    assert!(!refused("letsencrypt-2021", &client("certbot", "")));
+    let change = event("policy", "1d", "name = \"letsencrypt-2021\"");
+    assert!(refused("letsencrypt", &(client("certpace", "") + &change)));
+    assert!(!refused("letsencrypt", &(client("certbot", "") + &change)));
 }

@@ -2,25 +2,15 @@
 
 use std::borrow::Cow;
 
-use certpace::limits::{Limit, LimitName, Limits};
+use certpace::limits::Limits;
 use certpace::plan::{Options, Plan, Share, Subject, plan};
+use certpace::psl::SuffixList;
 use certpace::sim::setup::PlannedOrder;
 use certpace::sim::{Measure, Seed, Setup, Value, run};
 use certpace::time::{Span, Timestamp};
 use proptest::prelude::*;
 
-use super::world::{SUFFIXES, client, documented, scenario, set_up_under};
-
-/// Limits with few tokens, so that small inventories empty buckets.
-fn tight(account: (u64, i64), domain: (u64, i64)) -> Limits {
-    let mut limits = documented();
-    for (name, (burst, seconds)) in
-        [(LimitName::NewOrdersPerAccount, account), (LimitName::CertificatesPerDomain, domain)]
-    {
-        limits.policy.set_limit(name, Some(Limit::new(burst, 1, Span::from_seconds(seconds)).unwrap()));
-    }
-    limits
-}
+use super::world::{SUFFIXES, client, documented, scenario, set_up_under, tight};
 
 proptest! {
     #![proptest_config(ProptestConfig {
@@ -115,4 +105,64 @@ fn what_is_held_back_could_not_go_sooner() {
         }
     }
     assert!(held_back > 60, "{held_back}");
+}
+
+/// Plans an inventory and performs it under some seeds: how many orders there were, of which none was refused.
+fn performed(text: Vec<u8>, options: impl Fn(Options) -> Options, limits: &Limits, suffixes: &SuffixList) -> usize {
+    let start = Timestamp::parse("2026-12-01").unwrap();
+    let source = certpace::inventory::Source { name: "rows".to_owned(), bytes: text };
+    let settings = certpace::inventory::Settings {
+        account: "default",
+        profile: "classic",
+        deadline: None,
+        start,
+        policy: &limits.policy,
+        suffixes,
+    };
+    let inventory = certpace::inventory::read(vec![source], &settings, &|_| ()).unwrap();
+    assert!(inventory.rejects.is_empty(), "{:?}", inventory.rejects);
+    let plan = plan(&inventory, limits, options(Options::starting(start))).unwrap();
+    let setup = Setup::of_plan(orders(&plan), start, plan.margin(), limits, suffixes).unwrap();
+    for seed in 0..4 {
+        let measures = run(&setup, Seed(seed));
+        assert_eq!(measures.count(Measure::Refusals) + measures.count(Measure::FailedOrders), 0, "{measures:?}");
+        assert_eq!(measures.count(Measure::Certificates), plan.orders.len() as u64);
+    }
+    plan.orders.len()
+}
+
+#[test]
+fn the_sample_inventory_is_performed_without_a_refusal() {
+    let text = std::fs::read("data/organisations.csv").unwrap();
+    let (limits, suffixes) = (documented(), SuffixList::embedded());
+    assert_eq!(performed(text.clone(), |options| options, &limits, &suffixes), 22_758);
+    let mixed = |options| Options { mix: certpace::plan::Mix::Tenant, ..options };
+    assert!(performed(text, mixed, &limits, &suffixes) < 10_000);
+}
+
+/// Wildcards, names below them, several accounts, profiles and tenants, and certificates held of all ages.
+#[test]
+fn inventories_of_all_kinds_are_performed_without_a_refusal() {
+    let mut rows = "hostname,account,tenant,profile,challenge,certificate,issued_at,expires_at\n".to_owned();
+    for index in 0..900 {
+        let (domain, account, tenant) = (index % 40, index % 3, index % 11);
+        let profile = if account == 1 { "tlsserver" } else { "classic" };
+        let (name, challenge) = match index % 9 {
+            0 => (format!("*.w{index}.d{domain}.com"), "dns-01"),
+            1 => (format!("a.w{}.d{}.com", index - 1, (index - 1) % 40), ""),
+            _ => (format!("h{index}.d{domain}.com"), ""),
+        };
+        let held = if index % 9 > 5 {
+            format!("c{index},2026-{:02}-{:02},2027-{:02}-01", 9 + index % 3, 1 + index % 28, 1 + index % 2)
+        } else {
+            ",,".to_owned()
+        };
+        rows.push_str(&format!("{name},account-{account},tenant-{tenant},{profile},{challenge},{held}\n"));
+    }
+    let text = rows.into_bytes();
+    for limits in [documented(), tight((5, 60), (3, 2_000))] {
+        let orders = performed(text.clone(), |options| options, &limits, &SUFFIXES);
+        assert!(orders > 300, "{orders}");
+        performed(text.clone(), |options| Options { fold_wildcards: true, ..options }, &limits, &SUFFIXES);
+    }
 }

@@ -23,9 +23,12 @@ const STEPS_MAX: u64 = 200_000_000;
 
 /// Reads a scenario.
 pub(super) fn read(text: &str) -> Result<Scenario, ScenarioError> {
-    let file: File =
-        toml::from_str(text).map_err(|error| ScenarioError::Shape(error.to_string().trim_end().to_owned()))?;
-    file.read(&Places { text })
+    let places = Places { text };
+    let file: File = toml::from_str(text).map_err(|error| ScenarioError::Shape {
+        line: error.span().map_or(1, |span| places.line(&span)),
+        text: error.to_string().trim_end().to_owned(),
+    })?;
+    file.read(&places)
 }
 
 /// Where a span of bytes lies in the text.
@@ -154,6 +157,8 @@ struct ClientFile {
     margin: Option<Text<Span>>,
     headroom: Option<Text<Share>>,
     tick: Option<Spanned<Text<Span>>>,
+    deactivates: Option<bool>,
+    ledger: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -275,6 +280,8 @@ impl ClientFile {
             margin: self.margin.map(|margin| margin.0),
             headroom: self.headroom.map_or_else(|| Share::parts_per_million(100_000), |headroom| headroom.0),
             tick: self.tick.map(|tick| tick.into_inner().0),
+            deactivates: self.deactivates.unwrap_or(false),
+            ledger: self.ledger.map_or_else(|| "shared".to_owned(), Spanned::into_inner),
         })
     }
 }
