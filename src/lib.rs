@@ -14,6 +14,8 @@ pub mod buckets;
 pub mod rules;
 pub mod inventory;
 pub mod plan;
+pub mod permits;
+pub mod agent;
 pub mod sim;
 
 // Shell.

@@ -12,6 +12,7 @@
 //! | successful validation | reset the name's pausing |
 
 mod registry;
+mod stakes;
 
 use std::net::IpAddr;
 
@@ -27,6 +28,7 @@ use crate::time::Timestamp;
 
 use registry::Registry;
 pub use registry::{BucketKey, OrderId, Pair};
+pub use stakes::{Part, Stake};
 
 /// Why an order does not count, or counts less.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
@@ -109,6 +111,29 @@ impl Model {
     #[must_use]
     pub fn limit_of(&self, bucket: BucketId) -> LimitName {
         registry::limit_of(self.registry.key(bucket))
+    }
+
+    /// The bucket of that key, if anything has asked for it.
+    #[must_use]
+    pub fn bucket_of(&self, key: BucketKey) -> Option<BucketId> {
+        self.registry.known(key)
+    }
+
+    /// How many accounts and how many registered domains there are: they are numbered from 0 in [`BucketKey`].
+    #[must_use]
+    pub fn counts(&self) -> (u32, u32) {
+        self.registry.counts()
+    }
+
+    /// The account of an order.
+    #[must_use]
+    pub fn account_of(&self, order: OrderId) -> &str {
+        self.registry.account_of(order)
+    }
+
+    /// No certificate is known to have been issued, but for those that `other` knows of, a copy made earlier.
+    pub fn forget_issued(&mut self, other: Option<&Self>) {
+        self.issued = other.map(|other| other.issued.clone()).unwrap_or_default();
     }
 
     /// All buckets that anything has asked for.
@@ -266,6 +291,12 @@ impl Model {
     /// The same for a pair that is known.
     pub fn unpause_pair(&mut self, pair: Pair) -> bool {
         self.paused.remove(&pair)
+    }
+
+    /// Whether the pair is paused.
+    #[must_use]
+    pub fn is_pair_paused(&self, pair: Pair) -> bool {
+        self.paused.contains(&pair)
     }
 
     /// How many pairs are paused.

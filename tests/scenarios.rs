@@ -18,7 +18,10 @@ fn each_tells_a_story_and_expects_more_than_one_thing() {
     assert!(stories().len() >= 15);
     for (path, text) in stories() {
         let scenario = Scenario::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        assert!(text.starts_with("# ") && text.lines().take_while(|line| line.starts_with('#')).count() >= 2, "{path:?}");
+        assert!(
+            text.starts_with("# ") && text.lines().take_while(|line| line.starts_with('#')).count() >= 2,
+            "{path:?}"
+        );
         assert!(scenario.expects.len() >= 2, "{path:?}");
         let stem = path.file_stem().unwrap().to_str().unwrap();
         assert!(stem.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{path:?}");
@@ -39,7 +42,7 @@ fn every_measure_and_client_is_documented() {
         assert!(docs.contains(&format!("`{name}`")) || docs.contains(&format!("`first_certificate{name}`")), "{name}");
         assert!(docs.contains(measure.meaning()), "{measure}");
     }
-    for behaviour in Behaviour::ALL.into_iter().filter(|behaviour| *behaviour != Behaviour::Certpace) {
+    for behaviour in Behaviour::ALL {
         assert!(docs.contains(&format!("`{behaviour}`")), "{behaviour}");
     }
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod sim {
+    mod certpace;
     mod laws;
     mod plans;
     mod seeds;

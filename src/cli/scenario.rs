@@ -119,9 +119,6 @@ impl Loaded {
         };
         match error {
             SetupError::Profile(name) => ("client.profile", client(&|client| client.profile == *name)),
-            SetupError::Behaviour(name) => {
-                ("client.behaviour", client(&|client| client.behaviour.as_str() == name.as_str()))
-            }
             SetupError::Inventory(_) | SetupError::Rows { .. } | SetupError::Plan(_) | SetupError::Name { .. } => {
                 ("inventory", line_of(&self.text, &["inventory"]))
             }

@@ -138,7 +138,10 @@ fn test(path: &Path, loaded: Result<Loaded, Unusable>, args: &Args, context: &Co
         let scenario = &loaded.scenario;
         if scenario.expects.is_empty() && !args.check_determinism {
             let error = anyhow!("{file} expects nothing, so nothing can be tested");
-            return Err(Unusable { line: None, error: hinted(error, "certpace test --init writes an example with [[expect]] tables") });
+            return Err(Unusable {
+                line: None,
+                error: hinted(error, "certpace test --init writes an example with [[expect]] tables"),
+            });
         }
         let setup = loaded.set_up(context)?;
         let seeds = args.seeds.unwrap_or_else(|| Seeds { first: setup.seed(), runs: 1 });

@@ -108,7 +108,7 @@ impl Share {
     }
 
     /// What is left of a burst without this share: the share is rounded up to whole tokens, but never takes the last one.
-    pub(super) fn leaves(self, burst: u32) -> u32 {
+    pub(crate) fn leaves(self, burst: u32) -> u32 {
         let kept = (u64::from(burst) * u64::from(self.0)).div_ceil(1_000_000);
         burst.saturating_sub(u32::try_from(kept).unwrap_or(burst)).max(1)
     }

@@ -31,6 +31,8 @@ struct Line<'a> {
     expires_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<Timestamp>,
 }
 
 /// Adds a step's line.
@@ -39,9 +41,9 @@ pub fn push_line(out: &mut Vec<u8>, setup: &Setup, entry: &Entry) {
     let mut line = Line {
         at: entry.at,
         step: "",
-        client: entry.lineage.map(|lineage| setup.client_of(lineage)),
+        client: entry.client.map(|client| setup.client(client)),
         certificate: entry.lineage,
-        names: entry.lineage.map(|lineage| setup.names_of(lineage)).unwrap_or_default(),
+        names: entry.names.iter().map(|name| setup.name(*name)).collect(),
         exemption: None,
         limit: None,
         key: None,
@@ -49,8 +51,19 @@ pub fn push_line(out: &mut Vec<u8>, setup: &Setup, entry: &Entry) {
         failed: None,
         expires_at: None,
         event: None,
+        until: None,
     };
     line.step = match &entry.step {
+        Step::Permitted(exemption) => {
+            line.exemption = Some(*exemption);
+            "permitted"
+        }
+        Step::Waits { limit, key, until } => {
+            (line.limit, line.key, line.until) = (Some(limit.as_str()), Some(key.as_str()), Some(*until));
+            "waits"
+        }
+        Step::Split => "split",
+        Step::Forgotten => "forgotten",
         Step::Ordered(exemption) => {
             line.exemption = Some(*exemption);
             "ordered"

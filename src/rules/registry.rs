@@ -100,6 +100,19 @@ struct Order {
     names_end: u32,
 }
 
+/// The buckets of an order. Of both runs the last is the set's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Runs<'a> {
+    /// Those that a new order asks: the account's orders, the names' failures, the domains, the set.
+    pub(super) asked: &'a [Option<BucketId>],
+    /// Where among them the domains start.
+    pub(super) domains: usize,
+    /// Those that an issue spends: the domains, the set.
+    pub(super) spent: &'a [Option<BucketId>],
+    /// Whether the account has domain buckets of its own, and spends from the common ones without asking.
+    pub(super) own_domain_buckets: bool,
+}
+
 /// An account and a name: whose authorization it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Pair {
@@ -332,6 +345,14 @@ impl Registry {
         self.order_buckets.extend(bucket.map(Some));
     }
 
+    pub(super) fn counts(&self) -> (u32, u32) {
+        (dense(self.accounts.things.len()), dense(self.domains.things.len()))
+    }
+
+    pub(super) fn account_of(&self, order: OrderId) -> &str {
+        &self.accounts.things[self.orders[order.index()].account as usize]
+    }
+
     pub(super) fn set_of(&self, order: OrderId) -> u32 {
         self.orders[order.index()].set
     }
@@ -340,6 +361,17 @@ impl Registry {
     pub(super) fn pairs_of(&self, order: OrderId) -> impl Iterator<Item = Pair> + '_ {
         let Order { account, names, names_end, .. } = self.orders[order.index()];
         self.order_names[names as usize..names_end as usize].iter().map(move |&name| Pair { account, name })
+    }
+
+    /// What an order asks and what its certificate spends.
+    pub(super) fn runs(&self, order: OrderId) -> Runs<'_> {
+        let Order { issue, issue_end, .. } = self.orders[order.index()];
+        Runs {
+            asked: &self.order_buckets[order.start as usize..][..=usize::from(order.set)],
+            domains: usize::from(order.domains),
+            spent: &self.order_buckets[issue as usize..issue_end as usize],
+            own_domain_buckets: issue != order.start + u32::from(order.domains),
+        }
     }
 
     /// What a new order checks and spends.

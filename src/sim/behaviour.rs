@@ -62,6 +62,8 @@ pub enum Pace {
     AtOnce,
     /// It performs a plan.
     Planned,
+    /// It does what [`crate::agent`] says, with permits from a ledger.
+    Agent,
 }
 
 /// The parameters of a client.
@@ -167,7 +169,8 @@ impl Behaviour {
             deactivates: false,
         };
         match self {
-            Self::Plan | Self::Certpace => Parameters {
+            Self::Certpace => Parameters { pace: Pace::Agent, concurrency: 100, spacing: TWENTIETH, ..daily },
+            Self::Plan => Parameters {
                 pace: Pace::Planned,
                 concurrency: u32::MAX,
                 backoff: &ADVISED,
@@ -203,6 +206,8 @@ impl Behaviour {
 
 /// An order takes a nonce and a request, a refused one too: on one connection nobody sends more than ten a second.
 const ROUND_TRIP: Span = Span::from_nanos(NS_PER_S / 10);
+/// certpace: one nonce at a time, as fast as the CA gives them.
+const TWENTIETH: Span = Span::from_nanos(NS_PER_S / 20);
 const SECOND: Span = Span::from_nanos(NS_PER_S);
 
 impl std::fmt::Display for Behaviour {

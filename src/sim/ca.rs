@@ -45,11 +45,13 @@ pub(super) enum Answer {
     Unreachable,
 }
 
-/// What came of an order's validations.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Validated {
-    pub(super) failed: u32,
-    pub(super) paused: u32,
+/// A validation that failed, or counts as such.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Failure {
+    /// The place of the name in its order.
+    pub(super) place: u16,
+    /// The client has deactivated the pending authorization.
+    pub(super) deactivated: bool,
 }
 
 #[derive(Debug)]
@@ -185,7 +187,7 @@ impl Ca {
     }
 
     /// Validates the names of an order that have no valid authorization; `fails` says which fail. After a failure the client may
-    /// deactivate what is still pending, which counts as much.
+    /// deactivate what is still pending, which counts as much. `failures` is filled with those.
     pub(super) fn validate(
         &mut self,
         slots: &[Slot],
@@ -193,25 +195,25 @@ impl Ca {
         deactivates: bool,
         now: Timestamp,
         mut fails: impl FnMut(u32) -> bool,
-    ) -> Validated {
-        let mut validated = Validated::default();
-        for slot in slots {
+        failures: &mut Vec<Failure>,
+    ) {
+        failures.clear();
+        for (place, slot) in (0..).zip(slots) {
             let until = &mut self.authorized_until[slot.authorization as usize];
             if *until > now {
                 continue;
             }
-            if !(deactivates && validated.failed > 0 || fails(slot.name)) {
+            let deactivated = deactivates && !failures.is_empty();
+            if !(deactivated || fails(slot.name)) {
                 *until = now.plus(reuse);
                 self.model.pair_succeeded(slot.pair, now, &mut self.batch);
                 continue;
             }
-            let pauses = self.model.pair_failed(slot.pair, now, [&mut self.batch, &mut self.second]);
+            self.model.pair_failed(slot.pair, now, [&mut self.batch, &mut self.second]);
             self.leads.note(&self.model, &self.batch, now);
             self.leads.note(&self.model, &self.second, now);
-            validated.failed += 1;
-            validated.paused += u32::from(pauses);
+            failures.push(Failure { place, deactivated });
         }
-        validated
     }
 
     /// Whether there is a valid authorization for each name.

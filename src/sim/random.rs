@@ -83,6 +83,12 @@ impl Stream {
         Span::from_nanos(i64::try_from(self.below(bound)).unwrap_or(i64::MAX))
     }
 
+    /// 64 random bits.
+    #[inline]
+    pub fn draw(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
     /// Whether something happens that happens `parts` in a million times.
     #[inline]
     pub fn happens(&mut self, parts_per_million: u32) -> bool {

@@ -1,14 +1,19 @@
 //! One run: the loop over the events, and what each does.
 
+mod agent;
 mod client;
 mod events;
+mod faults;
+mod ledger;
 mod order;
+mod wants;
 
 use super::behaviour::Pace;
-use super::ca::{Ca, Certificate};
+use super::ca::{Ca, Certificate, Failure};
 use super::measures::Measures;
 use super::queue::Queue;
 use super::random::{Purpose, Seed, Stream};
+use super::scenario::What;
 use super::setup::Setup;
 use super::tally::Tally;
 use super::trace::{Entry, Step};
@@ -16,8 +21,11 @@ use crate::plan::Share;
 use crate::rules::OrderId;
 use crate::time::{Span, Timestamp};
 
+use agent::Pacer;
 use client::Client;
+use ledger::Ledger;
 use order::Flights;
+use wants::Wants;
 
 /// What comes at a time of its own.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +48,10 @@ enum Event {
     Back(u32),
     /// The next of an event's strangers: which event, which order, which round.
     Stranger { event: u32, index: u32 },
+    /// A client that asks for renewal information learns that a certificate is revoked, and by when.
+    Learn { lineage: u32, deadline: Timestamp },
+    /// The ledgers that an event restores are backed up.
+    Backup(u32),
 }
 
 /// How a lineage stands.
@@ -73,11 +85,17 @@ struct Run<'a, 'b> {
     ca: Ca,
     tally: Tally<'a>,
     clients: Vec<Client>,
+    /// The agents of those clients that have one, by client.
+    pacers: Vec<Option<Box<Pacer>>>,
+    ledgers: Vec<Ledger>,
+    wants: Wants<'a>,
     lineages: Vec<Lineage>,
     flights: Flights,
     /// By name: how it fails; a place in `failings` from 1, or 0.
     failing: Vec<u16>,
     failings: Vec<Failing>,
+    /// For use again: what failed in the order at hand.
+    failures: Vec<Failure>,
     /// How much longer validations take.
     slow: Span,
     /// The orders' ids by the place of those of the set-up, once limits have changed.
@@ -109,10 +127,14 @@ impl<'a, 'b> Run<'a, 'b> {
             ca: Ca::new(setup, seed),
             tally: Tally::new(setup),
             clients: (0..).zip(&setup.clients).map(|(number, actor)| Client::new(actor, number, seed)).collect(),
+            pacers: setup.clients.iter().map(|_| None).collect(),
+            ledgers: (0..setup.ledgers).map(|_| Ledger::new(setup.model.clone())).collect(),
+            wants: Wants::new(setup),
             lineages: Vec::with_capacity(setup.lineages.len()),
             flights: Flights::default(),
             failing: if setup.has_failures() { vec![0; setup.names.len()] } else { Vec::new() },
             failings: Vec::new(),
+            failures: Vec::new(),
             slow: Span::ZERO,
             renumbered: Vec::new(),
             latency: Stream::new(seed, Purpose::Latency),
@@ -124,6 +146,9 @@ impl<'a, 'b> Run<'a, 'b> {
             run.queue.push(event.at, Event::Begin(number));
             if let Some(until) = event.until {
                 run.queue.push(until, Event::End(number));
+            }
+            if let What::RestoreLedger { age, .. } = event.what {
+                run.queue.push(event.at.minus(age).max(setup.start), Event::Backup(number));
             }
         }
         run.fill();
@@ -152,6 +177,7 @@ impl<'a, 'b> Run<'a, 'b> {
             let lineages = self.setup.clients[number as usize].lineages.clone();
             match self.clients[number as usize].parameters.pace {
                 Pace::Planned => self.clients[number as usize].draw_plan(self.setup, lineages),
+                Pace::Agent => self.hire(number, lineages),
                 Pace::AtOnce | Pace::Tick { .. } => {
                     for lineage in lineages {
                         let due = match self.lineages[lineage as usize].certificate {
@@ -210,13 +236,18 @@ impl<'a, 'b> Run<'a, 'b> {
             Event::End(event) => self.end(event),
             Event::Back(client) => self.back(client),
             Event::Stranger { event, index } => self.stranger(event, index),
+            Event::Learn { lineage, deadline } => self.learn(lineage, deadline),
+            Event::Backup(event) => self.back_up(event),
         }
     }
 
     #[inline]
     fn tell(&mut self, lineage: Option<u32>, step: impl FnOnce(&Ca) -> Step) {
         if let Some(trace) = &mut self.trace {
-            trace(&Entry { at: self.now, lineage, step: step(&self.ca) });
+            let client = lineage.map(|lineage| self.wants.of(lineage).actor);
+            let names = lineage.map(|lineage| self.wants.slots_of(lineage)).unwrap_or_default();
+            let names = names.iter().map(|slot| slot.name).collect();
+            trace(&Entry { at: self.now, client, lineage, names, step: step(&self.ca) });
         }
     }
 }

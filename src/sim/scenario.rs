@@ -87,6 +87,9 @@ pub struct Generated {
     pub held: Share,
 }
 
+/// The name of a ledger that nobody shares.
+pub const OWN_LEDGER: &str = "own";
+
 /// A client of the CA.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Client {
@@ -112,6 +115,10 @@ pub struct Client {
     pub headroom: Share,
     /// Between two looks; `None`: as the behaviour has it.
     pub tick: Option<Span>,
+    /// Whether it deactivates the pending authorizations of an order that failed.
+    pub deactivates: bool,
+    /// Which ledger a `certpace` client has: those of one name share one, [`OWN_LEDGER`] gives each replica its own.
+    pub ledger: String,
 }
 
 /// Something that happens.

@@ -11,7 +11,7 @@ use super::behaviour::Parameters;
 use super::random::Seed;
 use super::scenario::{Event, What};
 use crate::inventory::{InventoryError, Source};
-use crate::plan::PlanError;
+use crate::plan::{PlanError, Share};
 use crate::psl::SuffixList;
 use crate::rules::{Model, OrderId, Pair};
 use crate::time::{Span, Timestamp};
@@ -39,6 +39,8 @@ pub struct Setup {
     /// Until when authorizations are valid at the start, by number.
     pub(super) authorized: Vec<(u32, Timestamp)>,
     pub(super) addresses: u32,
+    /// How many ledgers `certpace` clients have.
+    pub(super) ledgers: u32,
     pub(super) events: Vec<Event>,
     /// By event: the orders of strangers.
     pub(super) strangers: Vec<Vec<OrderId>>,
@@ -55,6 +57,10 @@ pub(super) struct Actor {
     pub(super) margin: Span,
     /// A number for its address.
     pub(super) address: u32,
+    /// The number of its ledger, where it has one.
+    pub(super) ledger: u32,
+    /// The share of the bursts that it leaves alone.
+    pub(super) headroom: Share,
     /// Its certificates: places in [`Setup::lineages`].
     pub(super) lineages: Range<u32>,
 }
@@ -71,6 +77,13 @@ pub(super) struct Lineage {
     pub(super) at: Timestamp,
     /// Issue and expiry of the certificate held at the start.
     pub(super) held: Option<(Timestamp, Timestamp)>,
+}
+
+impl Lineage {
+    /// Its order, by the ids that orders have now: `renumbered` has them by the place of the set-up's, where limits have changed.
+    pub(super) fn order_in(&self, renumbered: &[OrderId]) -> OrderId {
+        renumbered.get(self.order.index()).copied().unwrap_or(self.order)
+    }
 }
 
 /// A name of a lineage.
@@ -122,9 +135,6 @@ pub enum SetupError {
         /// Why.
         reason: crate::name::NameError,
     },
-    /// This behaviour is not there yet.
-    #[error("the client `{0}` can't be simulated yet")]
-    Behaviour(String),
 }
 
 /// What the making ready of a scenario needs beside it.
@@ -157,16 +167,16 @@ impl Setup {
         self.names.len()
     }
 
-    /// The names of a lineage.
+    /// A hostname by its number.
     #[must_use]
-    pub fn names_of(&self, lineage: u32) -> Vec<&str> {
-        self.slots_of(lineage).iter().map(|slot| &*self.texts[slot.name as usize]).collect()
+    pub fn name(&self, number: u32) -> &str {
+        &self.texts[number as usize]
     }
 
-    /// The client that a lineage is of.
+    /// A client, or one of its replicas, by its number.
     #[must_use]
-    pub fn client_of(&self, lineage: u32) -> &str {
-        &self.clients[self.lineages[lineage as usize].actor as usize].name
+    pub fn client(&self, number: u32) -> &str {
+        &self.clients[number as usize].name
     }
 
     pub(super) fn slots_of(&self, lineage: u32) -> &[Slot] {

@@ -9,8 +9,12 @@ use crate::time::{Span, Timestamp};
 pub struct Entry {
     /// When.
     pub at: Timestamp,
-    /// The certificate it is about: a place among the set-up's ([`super::Setup::names_of`]).
+    /// Whose it is: [`super::Setup::client`] has the name.
+    pub client: Option<u32>,
+    /// The certificate it is about, through all its renewals. The set-up's come first, then those split off from others.
     pub lineage: Option<u32>,
+    /// Its names: [`super::Setup::name`] has the text.
+    pub names: Box<[u32]>,
     /// What.
     pub step: Step,
 }
@@ -18,6 +22,21 @@ pub struct Entry {
 /// What happened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
+    /// The ledger of a `certpace` client gave a permit, for an order that is exempt or not.
+    Permitted(Exemption),
+    /// It gave none: not before then.
+    Waits {
+        /// The limit that takes longest.
+        limit: LimitName,
+        /// Whose bucket.
+        key: String,
+        /// When it has the token.
+        until: Timestamp,
+    },
+    /// The certificate's names are fewer from now on, or it is new: one name of another certificate.
+    Split,
+    /// A client does not know what came of its order.
+    Forgotten,
     /// An order was let through.
     Ordered(Exemption),
     /// It was refused: 429.

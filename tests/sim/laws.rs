@@ -9,7 +9,7 @@ use certpace::sim::trace::{Entry, Step};
 use certpace::sim::{Measure, Seed, Setup};
 use certpace::time::Timestamp;
 
-use super::world::{SUFFIXES, client, documented, event, scenario, set_up, traced};
+use super::world::{SUFFIXES, client, documented, event, names_of, scenario, set_up, traced};
 
 fn busy() -> Setup {
     let clients = client("naive", "tick = \"10m\"\nshare = \"50%\"") + &client("caddy", "share = \"50%\"");
@@ -39,6 +39,10 @@ fn every_order_ends_in_one_state() {
             | Step::Busy(_)
             | Step::Unreachable
             | Step::Validated
+            | Step::Permitted(_)
+            | Step::Waits { .. }
+            | Step::Split
+            | Step::Forgotten
             | Step::Stranger(_)
             | Step::Event { .. } => {}
         }
@@ -57,11 +61,10 @@ fn time_never_goes_back_and_nothing_is_issued_unvalidated() {
     for entry in &entries {
         assert!(entry.at >= last);
         last = entry.at;
-        let Some(lineage) = entry.lineage else { continue };
         match entry.step {
-            Step::Validated => validated.extend(setup.names_of(lineage).into_iter().map(|name| (name, entry.at))),
+            Step::Validated => validated.extend(names_of(&setup, entry).into_iter().map(|name| (name, entry.at))),
             Step::Issued(_) | Step::Lost(_) => {
-                let names = setup.names_of(lineage);
+                let names = names_of(&setup, entry);
                 // An authorization of the classic profile can be used for 30 days.
                 assert!(names.iter().all(|name| entry.at.since(validated[name]).nanos() < 30 * 86_400_000_000_000));
             }
@@ -76,8 +79,10 @@ fn replay(setup: &Setup, entries: &[Entry]) -> u64 {
     let mut batch = Batch::default();
     let mut refused = 0;
     for entry in entries {
-        let Some(lineage) = entry.lineage else { continue };
-        let names = NameSet::parse(setup.names_of(lineage)).unwrap();
+        if entry.lineage.is_none() {
+            continue;
+        }
+        let names = NameSet::parse(names_of(setup, entry)).unwrap();
         let order = model.order("default", &names);
         match &entry.step {
             Step::Ordered(exemption) => {

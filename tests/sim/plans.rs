@@ -2,25 +2,14 @@
 
 use std::borrow::Cow;
 
-use certpace::limits::{Limit, LimitName, Limits};
+use certpace::limits::Limits;
 use certpace::plan::{Options, Plan, Share, Subject, plan};
 use certpace::sim::setup::PlannedOrder;
 use certpace::sim::{Measure, Seed, Setup, Value, run};
 use certpace::time::{Span, Timestamp};
 use proptest::prelude::*;
 
-use super::world::{SUFFIXES, client, documented, scenario, set_up_under};
-
-/// Limits with few tokens, so that small inventories empty buckets.
-fn tight(account: (u64, i64), domain: (u64, i64)) -> Limits {
-    let mut limits = documented();
-    for (name, (burst, seconds)) in
-        [(LimitName::NewOrdersPerAccount, account), (LimitName::CertificatesPerDomain, domain)]
-    {
-        limits.policy.set_limit(name, Some(Limit::new(burst, 1, Span::from_seconds(seconds)).unwrap()));
-    }
-    limits
-}
+use super::world::{SUFFIXES, client, scenario, set_up_under, tight};
 
 proptest! {
     #![proptest_config(ProptestConfig {

@@ -2,10 +2,11 @@
 
 use std::sync::LazyLock;
 
-use certpace::limits::{Limits, Overrides, Policy};
+use certpace::limits::{Limit, LimitName, Limits, Overrides, Policy};
 use certpace::psl::SuffixList;
 use certpace::sim::trace::Entry;
 use certpace::sim::{Measures, Scenario, Seed, Setup, Surroundings, run, run_traced};
+use certpace::time::Span;
 
 pub(super) static SUFFIXES: LazyLock<SuffixList> = LazyLock::new(|| {
     SuffixList::parse("// ===BEGIN ICANN DOMAINS===\ncom\norg\n// ===END ICANN DOMAINS===\n").unwrap()
@@ -38,6 +39,22 @@ pub(super) fn traced(setup: &Setup, seed: Seed) -> (Measures, Vec<Entry>) {
     let mut entries = Vec::new();
     let measures = run_traced(setup, seed, &mut |entry| entries.push(entry.clone()));
     (measures, entries)
+}
+
+/// The names that a step is about.
+pub(super) fn names_of<'a>(setup: &'a Setup, entry: &Entry) -> Vec<&'a str> {
+    entry.names.iter().map(|name| setup.name(*name)).collect()
+}
+
+/// Limits with few tokens, so that small inventories empty buckets: burst and seconds a token of the account and of a domain.
+pub(super) fn tight(account: (u64, i64), domain: (u64, i64)) -> Limits {
+    let mut limits = documented();
+    for (name, (burst, seconds)) in
+        [(LimitName::NewOrdersPerAccount, account), (LimitName::CertificatesPerDomain, domain)]
+    {
+        limits.policy.set_limit(name, Some(Limit::new(burst, 1, Span::from_seconds(seconds)).unwrap()));
+    }
+    limits
 }
 
 /// A client and its other keys.

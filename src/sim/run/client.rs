@@ -88,6 +88,23 @@ impl Client {
         self.planned.last().map(|(at, _)| at.minus(self.ahead))
     }
 
+    pub(super) fn draw(&mut self) -> u64 {
+        self.stream.draw()
+    }
+
+    /// Whether its last order is long enough ago.
+    pub(super) fn may_send(&self, now: Timestamp) -> bool {
+        self.next_order_at <= now
+    }
+
+    pub(super) fn sends(&mut self, now: Timestamp) {
+        self.next_order_at = now.plus(self.parameters.spacing);
+    }
+
+    pub(super) const fn sends_at(&self) -> Timestamp {
+        self.next_order_at
+    }
+
     pub(super) const fn address(&self) -> u32 {
         self.address
     }
@@ -108,8 +125,9 @@ impl Run<'_, '_> {
         &mut self.clients[client as usize]
     }
 
-    fn actor_of(&self, lineage: u32) -> u32 {
-        self.setup.lineages[lineage as usize].actor
+    #[inline]
+    pub(super) fn actor_of(&self, lineage: u32) -> u32 {
+        self.wants.of(lineage).actor
     }
 
     /// From `due` on the client means to act.
@@ -159,15 +177,17 @@ impl Run<'_, '_> {
 
     /// A client sends what is due and what it may.
     pub(super) fn wake(&mut self, number: u32) {
-        if self.clients[number as usize].parameters.pace == Pace::Planned {
-            return self.perform(number);
+        match self.clients[number as usize].parameters.pace {
+            Pace::Planned => return self.perform(number),
+            Pace::Agent => return self.drive(number),
+            Pace::AtOnce | Pace::Tick { .. } => {}
         }
         loop {
             let now = self.now;
             let client = &mut self.clients[number as usize];
             let until = match client.parameters.pace {
                 Pace::Tick { .. } => client.looks_since,
-                Pace::AtOnce | Pace::Planned => Some(now),
+                Pace::AtOnce | Pace::Planned | Pace::Agent => Some(now),
             };
             let (Some(until), false) = (until, client.is_down) else { return };
             if client.busy >= client.parameters.concurrency {
@@ -246,18 +266,29 @@ impl Run<'_, '_> {
         let number = self.actor_of(lineage);
         let client = &mut self.clients[number as usize];
         client.busy += 1;
-        let (address, life) = (client.address, client.life);
+        let life = client.life;
         let uses_ari = client.parameters.renewal == Renewal::Ari;
         let of = &mut self.lineages[lineage as usize];
         (of.in_flight, of.due) = (true, IDLE);
+        match self.ask(lineage, uses_ari) {
+            Answer::Created(exemption) => self.fly(lineage, life, exemption),
+            Answer::Refused(_, retry_after) => self.failed(lineage, retry_after),
+            Answer::AlreadyReplaced => self.replaced(lineage),
+            Answer::Busy(wait) => self.failed(lineage, Some(wait)),
+            Answer::Paused | Answer::Unreachable => self.failed(lineage, None),
+        }
+    }
+
+    /// Asks the CA for an order of a lineage, which may name the certificate held, and counts and tells what it answers.
+    #[inline]
+    pub(super) fn ask(&mut self, lineage: u32, replaces: bool) -> Answer {
+        let address = self.clients[self.actor_of(lineage) as usize].address;
+        let of = &mut self.lineages[lineage as usize];
         self.tally.counts.orders += 1;
-        let replaces = of.certificate.as_mut().filter(|_| uses_ari);
+        let replaces = of.certificate.as_mut().filter(|_| replaces);
         let answer = self.ca.new_order(of.order, replaces, address, self.now);
         match answer {
-            Answer::Created(exemption) => {
-                self.tell(Some(lineage), |_| Step::Ordered(exemption));
-                self.fly(lineage, life, exemption);
-            }
+            Answer::Created(exemption) => self.tell(Some(lineage), |_| Step::Ordered(exemption)),
             Answer::Refused(bucket, retry_after) => {
                 self.tally.counts.refusals[self.ca.model.limit_of(bucket).index()] += 1;
                 self.tally.refused_at(self.now);
@@ -265,23 +296,16 @@ impl Run<'_, '_> {
                     let (limit, key) = ca.model.describe(bucket);
                     Step::Refused { limit, key, retry_after }
                 });
-                self.failed(lineage, retry_after);
             }
             Answer::Paused => {
                 self.tally.counts.refusals_paused += 1;
                 self.tally.refused_at(self.now);
                 self.tell(Some(lineage), |_| Step::Paused);
-                self.failed(lineage, None);
             }
-            Answer::AlreadyReplaced => {
-                self.tell(Some(lineage), |_| Step::AlreadyReplaced);
-                self.replaced(lineage);
-            }
-            Answer::Busy(_) | Answer::Unreachable => {
-                let retry_after = self.unanswered(lineage, answer);
-                self.failed(lineage, retry_after);
-            }
+            Answer::AlreadyReplaced => self.tell(Some(lineage), |_| Step::AlreadyReplaced),
+            Answer::Busy(_) | Answer::Unreachable => _ = self.unanswered(lineage, answer),
         }
+        answer
     }
 
     /// Counts and tells a request that came to nothing; returns what the answer said of when to ask again.
@@ -353,7 +377,7 @@ impl Run<'_, '_> {
 
     /// How long an order takes from when it is sent until it is issued.
     pub(super) fn processing(&mut self, lineage: u32) -> Span {
-        let of = &self.setup.lineages[lineage as usize];
+        let of = self.wants.of(lineage);
         let client = &mut self.clients[of.actor as usize];
         if client.parameters.pace == Pace::Planned {
             let late = self.now.since(of.at).max(Span::ZERO);

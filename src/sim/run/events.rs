@@ -6,11 +6,12 @@ use crate::plan::Share;
 use crate::sim::behaviour::{Pace, Renewal};
 use crate::sim::random::{Purpose, Stream};
 use crate::sim::scenario::What;
+use crate::sim::setup::Slot;
 use crate::sim::trace::Step;
 use crate::time::{Span, Timestamp};
 
 /// How often a client asks for renewal information: it learns of a revocation within this time.
-const ARI_POLL: Span = Span::from_hours(6);
+pub(super) const ARI_POLL: Span = Span::from_hours(6);
 
 impl Run<'_, '_> {
     pub(super) fn begin(&mut self, number: u32) {
@@ -28,7 +29,11 @@ impl Run<'_, '_> {
             What::Revocation { share, deadline } => self.revoke(number, *share, *deadline),
             What::ClockSkew { client, ahead } => self.skew(*client, *ahead),
             What::Crash { client, downtime } => {
+                let mut draws = self.draws(number);
                 for actor in setup.actors(*client) {
+                    if self.pacers[actor as usize].is_some() && !self.clients[actor as usize].is_down {
+                        self.freeze(actor, &mut draws);
+                    }
                     self.clients[actor as usize].is_down = true;
                     self.clients[actor as usize].restart();
                     self.queue.push(self.now.plus(*downtime), Event::Back(actor));
@@ -49,8 +54,8 @@ impl Run<'_, '_> {
                 limits.overrides.set(*limit, id, allows.clone());
                 self.change_limits(limits);
             }
-            // Only `certpace` clients have a ledger.
-            What::LoseLedger(_) | What::RestoreLedger { .. } => {}
+            What::LoseLedger(client) => self.lose_ledgers(*client, None),
+            What::RestoreLedger { client, .. } => self.lose_ledgers(*client, Some(number)),
         }
     }
 
@@ -83,6 +88,7 @@ impl Run<'_, '_> {
     }
 
     fn change_limits(&mut self, limits: crate::limits::Limits) {
+        self.change_ledgers(&limits);
         let orders = self.ca.change_limits(limits);
         for lineage in &mut self.lineages {
             lineage.order = orders[lineage.order.index()];
@@ -107,21 +113,42 @@ impl Run<'_, '_> {
     }
 
     fn unpause(&mut self) {
-        let setup = self.setup;
-        setup.slots.iter().for_each(|slot| {
+        let lineages = 0..u32::try_from(self.lineages.len()).unwrap_or(u32::MAX);
+        let paused = |lineage: &u32| {
+            let number = self.setup.clients[self.actor_of(*lineage) as usize].ledger as usize;
+            let known = self.ledgers.get(number).map(|ledger| ledger.book.model());
+            let is_paused = |slot: &Slot| {
+                self.ca.model.is_pair_paused(slot.pair) || known.is_some_and(|known| known.is_pair_paused(slot.pair))
+            };
+            self.wants.slots_of(*lineage).iter().any(is_paused)
+        };
+        let paused: Vec<u32> = lineages.filter(paused).collect();
+        for slot in &self.setup.slots {
             self.ca.model.unpause_pair(slot.pair);
-        });
+            self.ledgers.iter_mut().for_each(|ledger| _ = ledger.book.model_mut().unpause_pair(slot.pair));
+        }
+        self.try_paused(&paused);
+        self.wake_all();
     }
 
     fn skew(&mut self, client: Option<usize>, ahead: Span) {
         for actor in self.setup.actors(client) {
-            self.clients[actor as usize].ahead = ahead;
+            // A client that goes by the CA's clock is not concerned.
+            let own = self.pacers[actor as usize].is_none();
+            self.clients[actor as usize].ahead = if own { ahead } else { Span::ZERO };
             self.wake(actor);
         }
     }
 
     /// A client is there again and begins at once with what it lacks.
     pub(super) fn back(&mut self, actor: u32) {
+        if self.pacers[actor as usize].is_some() {
+            if std::mem::take(&mut self.clients[actor as usize].is_down) {
+                self.thaw(actor);
+                self.drive(actor);
+            }
+            return;
+        }
         self.clients[actor as usize].is_down = false;
         self.restart(actor, |lineage| lineage.in_flight);
     }
@@ -153,21 +180,25 @@ impl Run<'_, '_> {
             self.uncover(lineage, now);
         }
         self.cover_again();
+        if self.pacers[actor as usize].is_some() {
+            self.start_anew(actor);
+            return self.drive(actor);
+        }
         let planned = self.clients[actor as usize].parameters.pace == Pace::Planned;
         self.restart(actor, |of| !planned || of.in_flight);
     }
 
     fn uncover(&mut self, lineage: u32, until: Timestamp) {
         let now = self.now;
-        self.setup.slots_of(lineage).iter().for_each(|slot| self.tally.uncover(slot.name, until, now));
+        self.wants.slots_of(lineage).iter().for_each(|slot| self.tally.uncover(slot.name, until, now));
     }
 
     /// What other clients have still covers their names.
     fn cover_again(&mut self) {
-        let (setup, now) = (self.setup, self.now);
+        let now = self.now;
         for (number, of) in (0..).zip(&self.lineages) {
             if let Some(certificate) = of.certificate.filter(|certificate| certificate.expires_at > now) {
-                let slots = setup.slots_of(number).iter();
+                let slots = self.wants.slots_of(number).iter();
                 slots.for_each(|slot| self.tally.cover(slot.name, certificate.expires_at, now));
             }
         }
@@ -191,12 +222,21 @@ impl Run<'_, '_> {
         hit.iter().for_each(|lineage| self.uncover(*lineage, until));
         self.cover_again();
         for lineage in hit {
-            let actor = self.setup.lineages[lineage as usize].actor;
+            let actor = self.actor_of(lineage);
+            if self.pacers[actor as usize].is_some() {
+                let at = now.plus(draws.span(ARI_POLL));
+                self.queue.push(at, Event::Learn { lineage, deadline: until });
+                continue;
+            }
             let learns = self.clients[actor as usize].parameters.renewal == Renewal::Ari;
             if learns && !self.lineages[lineage as usize].in_flight {
                 self.set_due(lineage, now.plus(draws.span(ARI_POLL)));
             }
         }
+        self.wake_all();
+    }
+
+    pub(super) fn wake_all(&mut self) {
         (0..self.setup.clients.len()).filter_map(|actor| u32::try_from(actor).ok()).for_each(|actor| self.wake(actor));
     }
 
@@ -213,8 +253,14 @@ impl Run<'_, '_> {
             }
         }
         for number in 0..u32::try_from(self.lineages.len()).unwrap_or(u32::MAX) {
-            let gone = setup.slots_of(number).iter().all(|slot| self.failing[slot.name as usize] == place);
+            let gone = self.wants.slots_of(number).iter().all(|slot| self.failing[slot.name as usize] == place);
             self.lineages[number as usize].gone |= gone;
+        }
+        for actor in setup.actors(None) {
+            if self.pacers[actor as usize].is_some() && !self.clients[actor as usize].is_down {
+                self.leave_out_removed(actor);
+                self.drive(actor);
+            }
         }
     }
 

@@ -157,6 +157,8 @@ struct ClientFile {
     margin: Option<Text<Span>>,
     headroom: Option<Text<Share>>,
     tick: Option<Spanned<Text<Span>>>,
+    deactivates: Option<bool>,
+    ledger: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -278,6 +280,8 @@ impl ClientFile {
             margin: self.margin.map(|margin| margin.0),
             headroom: self.headroom.map_or_else(|| Share::parts_per_million(100_000), |headroom| headroom.0),
             tick: self.tick.map(|tick| tick.into_inner().0),
+            deactivates: self.deactivates.unwrap_or(false),
+            ledger: self.ledger.map_or_else(|| "shared".to_owned(), Spanned::into_inner),
         })
     }
 }

@@ -12,7 +12,7 @@ use crate::rules::OrderId;
 use crate::sim::behaviour::{Behaviour, Pace, Parameters};
 use crate::sim::generate;
 use crate::sim::random::Seed;
-use crate::sim::scenario::{Client, InventorySource, Scenario, What};
+use crate::sim::scenario::{Client, InventorySource, OWN_LEDGER, Scenario, What};
 use crate::time::{Span, Timestamp};
 
 /// Orders of strangers for one registered domain take turns between so many names: as many as the limit on exact sets needs to be of no
@@ -113,6 +113,8 @@ impl Client {
             margin: Some(margin),
             headroom: Share::default(),
             tick: None,
+            deactivates: false,
+            ledger: String::new(),
         }
     }
 }
@@ -131,6 +133,7 @@ fn finish(builder: Builder, mut actors: Vec<Actor>, clients: &[Client], terms: &
     for actor in &mut actors {
         actor.address = Setup::address_number(&mut addresses, clients[actor.client as usize].ip);
     }
+    let ledgers = number_ledgers(&mut actors, clients);
     let (tenants, authorizations) = (builder.tenants(), builder.authorizations());
     Setup {
         start: terms.start,
@@ -148,9 +151,25 @@ fn finish(builder: Builder, mut actors: Vec<Actor>, clients: &[Client], terms: &
         authorizations,
         authorized: builder.authorized,
         addresses: u32::try_from(addresses.len()).unwrap_or(u32::MAX),
+        ledgers,
         events: Vec::new(),
         strangers: Vec::new(),
     }
+}
+
+/// Numbers the ledgers of those clients that have one; returns how many there are.
+fn number_ledgers(actors: &mut [Actor], clients: &[Client]) -> u32 {
+    let (mut shared, mut count): (Vec<(&str, u32)>, u32) = (Vec::new(), 0);
+    for actor in actors.iter_mut().filter(|actor| actor.parameters.pace == Pace::Agent) {
+        let name = clients[actor.client as usize].ledger.as_str();
+        let known = shared.iter().find(|(known, _)| *known == name && name != OWN_LEDGER);
+        actor.ledger = known.map_or(count, |(_, ledger)| *ledger);
+        if actor.ledger == count {
+            shared.push((name, count));
+            count += 1;
+        }
+    }
+    count
 }
 
 fn profile(limits: &Limits, name: &str) -> Result<u16, SetupError> {
@@ -163,8 +182,9 @@ fn actor(client: &Client, place: usize, name: &str, margin: Span) -> Actor {
     if let (Pace::Tick { every, .. }, Some(tick)) = (&mut parameters.pace, client.tick) {
         *every = tick;
     }
-    let client = u32::try_from(place).unwrap_or(u32::MAX);
-    Actor { name: name.into(), client, parameters, margin, address: 0, lineages: 0..0 }
+    parameters.deactivates |= client.deactivates;
+    let (place, headroom) = (u32::try_from(place).unwrap_or(u32::MAX), client.headroom);
+    Actor { name: name.into(), client: place, parameters, margin, address: 0, ledger: 0, headroom, lineages: 0..0 }
 }
 
 /// Whose turn it is to be filled in.
@@ -182,9 +202,6 @@ impl Filler<'_> {
     fn clients(&mut self) -> Result<(), SetupError> {
         let mut from = 0;
         for (place, client) in self.scenario.clients.iter().enumerate() {
-            if client.behaviour == Behaviour::Certpace {
-                return Err(SetupError::Behaviour(client.behaviour.to_string()));
-            }
             let inventory = self.inventory(client)?;
             if self.domains.is_empty() {
                 let mut domains: Vec<u32> =
@@ -263,7 +280,8 @@ impl Filler<'_> {
 
     fn options(&self, client: &Client, parameters: &Parameters) -> Options {
         let planned = parameters.pace == Pace::Planned;
-        let names = client.names_per_certificate.or_else(|| (!planned).then_some(parameters.names_per_certificate));
+        let groups = planned || parameters.pace == Pace::Agent;
+        let names = client.names_per_certificate.or_else(|| (!groups).then_some(parameters.names_per_certificate));
         Options {
             margin: client.margin,
             headroom: client.headroom,
