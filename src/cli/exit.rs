@@ -11,8 +11,9 @@ use std::process::ExitCode;
 /// | 2 | [`Exit::USAGE`] |
 /// | 4 | [`Exit::MISSES_DEADLINE`] |
 /// | 5 | [`Exit::EXPECTATION_FAILED`] |
+/// | 6 | [`Exit::STALE`] |
 ///
-/// 3 and 6 to 9 are kept for the commands to come: not now, stale plan, never, in hand, ledger out of reach.
+/// 3 and 7 to 9 are kept for the commands to come: not now, never, in hand, ledger out of reach.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub struct Exit(u8);
@@ -29,6 +30,9 @@ impl Exit {
 
     /// Something in a scenario did not come as expected.
     pub const EXPECTATION_FAILED: Self = Self(5);
+
+    /// The plan was made under other limits, and these refuse some of its orders.
+    pub const STALE: Self = Self(6);
 
     /// The number that the shell sees.
     #[must_use]

@@ -11,7 +11,7 @@ use super::plan_file::PlanFile;
 use super::{Context, input};
 use crate::inventory::Source;
 use crate::limits::{Limits, Overrides};
-use crate::report::plan_file::read_order;
+use crate::report::plan_file::{PlanHead, read_order};
 use crate::sim::scenario::{Client, InventorySource};
 use crate::sim::setup::PlannedOrder;
 use crate::sim::{Scenario, Setup, SetupError, Surroundings};
@@ -126,17 +126,14 @@ impl Loaded {
     }
 }
 
-/// Makes the performance of a plan ready to run, under the limits of the command line.
+/// Makes the performance of a plan ready to run, under the limits of the command line; and says how these differ from the plan's.
 ///
 /// # Errors
 /// Where the plan can't be read, or was made under another policy.
-pub fn plan(path: &Path, context: &Context) -> anyhow::Result<Setup> {
+pub fn plan(path: &Path, context: &Context) -> anyhow::Result<(Setup, Option<String>)> {
     let mut file = PlanFile::open(path)?;
     let limits = &context.limits;
-    if file.head.policy.name != limits.policy.name {
-        let (planned, now) = (&file.head.policy.name, &limits.policy.name);
-        context.terminal.warn(&format!("the plan was made for the policy {planned}, and is simulated under {now}"));
-    }
+    let other = other_limits(&file.head, limits);
     let margin =
         Span::parse(&file.head.margin).with_context(|| format!("{}: the margin can't be read", path.display()))?;
     let start = file.head.start;
@@ -152,7 +149,22 @@ pub fn plan(path: &Path, context: &Context) -> anyhow::Result<Setup> {
         });
         Ok(())
     })?;
-    Ok(Setup::of_plan(orders, start, margin, limits, context.suffixes())?)
+    Ok((Setup::of_plan(orders, start, margin, limits, context.suffixes())?, other))
+}
+
+/// How the limits differ under which the plan was made; `None`: they are the same.
+fn other_limits(head: &PlanHead, limits: &Limits) -> Option<String> {
+    let (planned, now) = (&head.policy.name, &limits.policy.name);
+    let overrides = head.overrides.as_ref().map(|overrides| &overrides.sha256);
+    if planned != now {
+        Some(format!("the plan was made for the policy {planned}, and is simulated under {now}"))
+    } else if head.policy.sha256 != limits.policy.sha256 {
+        Some(format!("the plan was made for an earlier or later version of the policy {now}"))
+    } else if overrides != limits.overrides.sha256.as_ref() {
+        Some("the plan was made with other overrides than --overrides has".to_owned())
+    } else {
+        None
+    }
 }
 
 const KEYS: &str = "certpace simulate --help names the keys";

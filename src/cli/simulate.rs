@@ -18,9 +18,9 @@ use crate::sim::{self, Behaviour, Measures, Seed, Setup};
 #[derive(clap::Args, Clone, Debug)]
 #[command(help_template = TEMPLATE, before_help = EXAMPLES, after_help = NEXT)]
 pub struct Args {
-    /// A plan that `certpace plan -o` has written, or a scenario, a TOML file
-    #[arg(value_name = "PLAN|SCENARIO")]
-    pub input: PathBuf,
+    /// Plans that `certpace plan -o` has written, or scenarios, TOML files
+    #[arg(value_name = "PLAN|SCENARIO", required = true)]
+    pub inputs: Vec<PathBuf>,
     /// How often to run it, with as many seeds: gives quantiles and the chance of what must not happen
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub runs: u64,
@@ -39,21 +39,26 @@ const EXAMPLES: &str = "Examples:
   certpace simulate plan.jsonl                        each order up to the margin late: is one refused?
   certpace simulate plan.jsonl --runs 100             the same with a hundred seeds
   certpace simulate outage.toml                       a scenario
-  certpace simulate outage.toml --compare certbot,caddy,plan
+  certpace simulate outage.toml --compare certbot,caddy,certpace
   certpace simulate outage.toml --trace steps.jsonl   every step
 
 A scenario has the keys
   title start duration      and may have story, policy, overrides, seed, steps_max, latency
   [inventory]               file, or hostnames with domains, tenants, accounts, held
-  [[client]]                behaviour: plan, certbot, cert-manager, caddy, traefik, lego, acme.sh, naive;
-                            name account ip replicas profile share names_per_cert margin headroom tick
+  [[client]]                behaviour: certpace, plan, certbot, cert-manager, caddy, traefik, lego,
+                            acme.sh, naive; name account ip replicas profile share names_per_cert
+                            margin headroom tick deactivates ledger
   [[event]]                 kind and at; by kind: until endpoint delay share probability certificates
-                            every client deadline ahead downtime hostnames name limit id burst count period
-    kinds                   outage slow-validation failing-names repair unpause strangers lose-storage
-                            revocation clock-skew crash add-hostnames remove-hostnames policy override
+                            every client deadline ahead downtime hostnames name limit id burst
+                            count period age
+    kinds                   outage slow-validation failing-names repair unpause strangers
+                            lose-storage revocation clock-skew crash add-hostnames remove-hostnames
+                            policy override lose-ledger restore-ledger
   [[expect]]                measure op value";
 
-const NEXT: &str = "Exit codes: 0 simulated, whatever came of it; 1 bad input; 2 usage.";
+const NEXT: &str =
+    "Exit codes: 0 simulated, whatever came of it; 1 bad input; 2 usage; 6 the plan is stale: made under other
+limits, and these refuse some of its orders.";
 
 fn behaviour(text: &str) -> Result<Behaviour, String> {
     let known = || Behaviour::ALL.map(Behaviour::as_str).join(", ");
@@ -64,6 +69,8 @@ fn behaviour(text: &str) -> Result<Behaviour, String> {
 struct Ready {
     title: String,
     cases: Vec<(String, Setup)>,
+    /// How the limits differ from those under which a plan was made.
+    other_limits: Option<String>,
 }
 
 /// Simulates and prints the measures.
@@ -71,7 +78,30 @@ struct Ready {
 /// # Errors
 /// Where the plan or the scenario can't be read, or the trace can't be written.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
-    let ready = ready(args, context)?;
+    if args.inputs.len() > 1 && args.trace.is_some() {
+        return Err(anyhow!("--trace takes one plan or scenario")).hint("every step of one run is written to one file");
+    }
+    let mut exit = Exit::DONE;
+    let mut reports = Vec::new();
+    for path in &args.inputs {
+        let (report, is_stale) = report(path, args, context)?;
+        if is_stale {
+            exit = Exit::STALE;
+        }
+        reports.push(report);
+    }
+    let answer = match (context.format, &reports[..]) {
+        (Format::Json, [report]) => json::pretty(report),
+        (Format::Json, _) => json::pretty(&reports),
+        (Format::Text, _) => reports.iter().map(text).collect::<Vec<_>>().join("\n"),
+    };
+    context.terminal.answer(&answer)?;
+    Ok(exit)
+}
+
+/// Simulates one; says too whether it is a plan that is stale.
+fn report(path: &Path, args: &Args, context: &Context) -> anyhow::Result<(SimulationReport, bool)> {
+    let ready = ready(path, args, context)?;
     let first = args.seed.map_or_else(|| ready.cases[0].1.seed(), Seed);
     let mut cases = Vec::new();
     for (name, setup) in &ready.cases {
@@ -83,23 +113,27 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     }
     let report =
         SimulationReport { certpace_simulation: 1, title: ready.title, first_seed: first, runs: args.runs, cases };
-    let answer = match context.format {
-        Format::Json => json::pretty(&report),
-        Format::Text => text(&report),
-    };
-    context.terminal.answer(&answer)?;
-    Ok(Exit::DONE)
+    let refused = report.cases[0].first.count(sim::Measure::Refusals);
+    let is_stale = ready.other_limits.is_some() && refused > 0;
+    if let Some(other) = ready.other_limits {
+        context.terminal.warn(&other);
+        if is_stale {
+            let again = "certpace plan INVENTORY --from PLAN plans again";
+            context.terminal.warn(&format!("the plan is stale: these limits refuse {refused} times; {again}"));
+        }
+    }
+    Ok((report, is_stale))
 }
 
-fn ready(args: &Args, context: &Context) -> anyhow::Result<Ready> {
-    let path = &args.input;
+fn ready(path: &Path, args: &Args, context: &Context) -> anyhow::Result<Ready> {
     if is_plan(path)? {
         if !args.compare.is_empty() {
             return Err(anyhow!("{} is a plan, which is performed by one client alone", path.display()))
                 .hint("--compare takes a scenario");
         }
         let title = format!("The plan {}, each order up to its margin late", path.display());
-        return Ok(Ready { title, cases: vec![("plan".to_owned(), scenario::plan(path, context)?)] });
+        let (setup, other_limits) = scenario::plan(path, context)?;
+        return Ok(Ready { title, cases: vec![("plan".to_owned(), setup)], other_limits });
     }
     let mut loaded = scenario::load(path, context)?;
     let title = loaded.scenario.title.clone();
@@ -113,7 +147,7 @@ fn ready(args: &Args, context: &Context) -> anyhow::Result<Ready> {
         loaded.scenario = own.with_behaviour(*behaviour);
         cases.push((behaviour.to_string(), loaded.set_up(context)?));
     }
-    Ok(Ready { title, cases })
+    Ok(Ready { title, cases, other_limits: None })
 }
 
 /// A plan is JSON Lines, and TOML never begins with a brace; stdin can only be a plan.

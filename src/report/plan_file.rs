@@ -215,6 +215,7 @@ impl Times {
 pub struct PlanHead {
     pub certpace_plan: u32,
     pub policy: PolicyIdentity,
+    pub overrides: Option<OverridesIdentity>,
     pub start: Timestamp,
     pub headroom: String,
     pub margin: String,
@@ -235,6 +236,13 @@ impl PlanHead {
 #[expect(missing_docs, reason = "as in the file")]
 pub struct PolicyIdentity {
     pub name: String,
+    pub sha256: String,
+}
+
+/// Which overrides a plan was made with.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[expect(missing_docs, reason = "as in the file")]
+pub struct OverridesIdentity {
     pub sha256: String,
 }
 

@@ -183,7 +183,7 @@ fn shown(value: Value) -> String {
 
 fn push_case(out: &mut String, case: &Case) {
     let measures = &case.first;
-    let mut table = Table::new([("measure", Align::Left), ("value", Align::Right), ("", Align::Left)]);
+    let mut rows = Vec::new();
     for group in SHOWN {
         for &measure in group {
             let value = measures.value(measure);
@@ -191,23 +191,44 @@ fn push_case(out: &mut String, case: &Case) {
             if is_nothing && hides_zero(measure) {
                 continue;
             }
-            table.row([
-                (NAME, measure.to_string()),
-                (style(measure, value), shown(value)),
-                (FAINT, measure.meaning().to_owned()),
-            ]);
+            rows.push((measure.to_string(), style(measure, value), shown(value), measure.meaning().to_owned()));
         }
     }
     let by_limit = Measure::all().filter(|measure| matches!(measure, Measure::RefusalsBy(_)));
     for measure in by_limit.filter(|measure| measures.count(*measure) > 0) {
-        table.row([(NAME, measure.to_string()), (BAD, shown(measures.value(measure))), (PLAIN, String::new())]);
+        rows.push((measure.to_string(), BAD, shown(measures.value(measure)), String::new()));
     }
     for tightest in &measures.tightest {
         let name = format!("tokens_left.{}", tightest.limit);
-        table.row([(NAME, name), (PLAIN, grouped(tightest.tokens_left)), (FAINT, format!("of {}", tightest.key))]);
+        rows.push((name, PLAIN, grouped(tightest.tokens_left), format!("of {}", short(&tightest.key))));
     }
-    let _infallible = write!(out, "\n{}", table.render());
+    let _infallible = write!(out, "\n{}", explained(rows).render());
     push_chart(out, &measures.series);
+}
+
+/// The key of a set is a hash, of which the beginning is enough for people.
+fn short(key: &str) -> String {
+    let is_hash = key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_hash { format!("set {}…", &key[..12]) } else { key.to_owned() }
+}
+
+/// Names, values and what they mean, which goes on in the next line where it is too long.
+fn explained(rows: Vec<(String, anstyle::Style, String, String)>) -> Table {
+    let widest = |of: fn(&(String, anstyle::Style, String, String)) -> &str| {
+        rows.iter().map(|row| of(row).chars().count()).max().unwrap_or(0)
+    };
+    let left = super::WIDTH.saturating_sub(widest(|row| &row.0) + widest(|row| &row.2) + 4).max(20);
+    let mut table = Table::new([("measure", Align::Left), ("value", Align::Right), ("", Align::Left)]);
+    for (mut name, style, mut value, meaning) in rows {
+        let mut lines = wrapped(&meaning, left);
+        if lines.is_empty() {
+            lines.push(String::new());
+        }
+        for line in lines {
+            table.row([(NAME, std::mem::take(&mut name)), (style, std::mem::take(&mut value)), (FAINT, line)]);
+        }
+    }
+    table
 }
 
 fn hides_zero(measure: Measure) -> bool {

@@ -204,10 +204,10 @@ impl Behaviour {
     }
 }
 
-/// An order takes a nonce and a request, a refused one too: on one connection nobody sends more than ten a second.
-const ROUND_TRIP: Span = Span::from_nanos(NS_PER_S / 10);
 /// certpace: one nonce at a time, as fast as the CA gives them.
 const TWENTIETH: Span = Span::from_nanos(NS_PER_S / 20);
+/// An order takes a nonce and a request, a refused one too: on one connection nobody sends more than ten a second.
+const ROUND_TRIP: Span = Span::from_nanos(NS_PER_S / 10);
 const SECOND: Span = Span::from_nanos(NS_PER_S);
 
 impl std::fmt::Display for Behaviour {

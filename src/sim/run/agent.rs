@@ -395,7 +395,8 @@ impl Run<'_, '_> {
         if self.clients[number as usize].is_down {
             return self.queue.push(now.plus(super::events::ARI_POLL), Event::Learn { lineage, deadline });
         }
-        if !self.lineages[lineage as usize].certificate.is_some_and(|certificate| certificate.revoked) {
+        let revoked = self.lineages[lineage as usize].certificate.is_some_and(|certificate| certificate.revoked);
+        if !revoked || !self.pacer(number).knows(lineage) {
             return;
         }
         let window = Window { start: now.minus(Span::from_days(2)), end: now.minus(Span::from_days(1)) };

@@ -161,6 +161,9 @@ impl Run<'_, '_> {
             }
             let names: Vec<_> = self.wants.slots_of(lineage).iter().map(|slot| slot.authorization).collect();
             let pacer = self.pacer(number);
+            if !pacer.knows(lineage) {
+                continue;
+            }
             let id = pacer.certificate(lineage);
             names.into_iter().for_each(|name| pacer.agent.retry(agent::NameId::new(name), now));
             pacer.agent.resume(id, now);
