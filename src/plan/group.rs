@@ -352,6 +352,15 @@ impl<'a> Grouper<'a> {
     }
 }
 
+/// A certificate with room for more, with all that decides where it goes: there may be millions, from anywhere in the inventory.
+#[derive(Clone, Copy, Default)]
+struct LeftOver {
+    names: u32,
+    domain_place: u32,
+    group: u32,
+    certificate: u32,
+}
+
 /// Puts what is left over from different domains of a tenant together, the largest first, each where it fits best.
 pub(super) fn mixed(apart: &Grouping, inventory: &Inventory, policy: &Policy, options: &Options) -> Grouping {
     let capacities = capacities(inventory, policy, options);
@@ -369,7 +378,8 @@ pub(super) fn mixed(apart: &Grouping, inventory: &Inventory, policy: &Policy, op
             let Certificate { group, urgency, names, .. } = of(certificate);
             let has_room = (names as usize) < capacities[group as usize];
             if inventory.has_tenant(group) && Some(certificate) == smallest && has_room {
-                left_over.push(certificate);
+                let domain_place = inventory.domain_place(unit.0);
+                left_over.push(LeftOver { names, domain_place, group, certificate });
                 groups.push(group);
             } else {
                 mixed.push_pieces(group, urgency, apart, apart.pieces(certificate as usize).iter().copied());
@@ -378,10 +388,10 @@ pub(super) fn mixed(apart: &Grouping, inventory: &Inventory, policy: &Policy, op
         next = after;
     }
     let mut left_over = counting_sort(&left_over, &groups, inventory.groups.len());
-    for of_group in left_over.chunk_by_mut(|a, b| of(*a).group == of(*b).group) {
-        of_group.sort_by_key(|one| (Reverse(of(*one).names), inventory.domain_place(domain(*one))));
-        let group = of(of_group[0]).group;
-        let sizes = of_group.iter().map(|certificate| (of(*certificate).names as usize, *certificate));
+    for of_group in left_over.chunk_by_mut(|a, b| a.group == b.group) {
+        of_group.sort_by_key(|one| (Reverse(one.names), one.domain_place));
+        let group = of_group[0].group;
+        let sizes = of_group.iter().map(|one| (one.names as usize, one.certificate));
         for bin in best_fit(sizes, capacities[group as usize]) {
             let urgency = bin.iter().map(|certificate| of(*certificate).urgency).min();
             let pieces = bin.iter().map(|certificate| apart.pieces(*certificate as usize)[0]);
