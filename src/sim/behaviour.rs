@@ -35,7 +35,7 @@ pub enum Renewal {
     Ari,
     /// When this many thirds of its life are over.
     Thirds(i64),
-    /// This long before its end; at two thirds of its life where that is shorter.
+    /// This long before its end; at each look where its whole life is shorter.
     Before(Span),
 }
 
