@@ -14,6 +14,7 @@
 //! Under the oldest policy a same-set renewal takes an order token as well, and an order asks for room among the account's pending
 //! authorizations; a deactivated one is no failure.
 
+mod authorizations;
 mod registry;
 mod stakes;
 
@@ -168,10 +169,9 @@ impl Model {
     #[must_use]
     pub fn exemption(&self, order: OrderId, inside_window: bool, now: Timestamp) -> Exemption {
         let memory = self.limits.policy.renewal.same_set_memory;
-        let issued = self.issued.get(self.registry.set_of(order) as usize);
         if inside_window {
             Exemption::Ari
-        } else if issued.is_some_and(|at| now.since(*at) < memory) {
+        } else if self.seen(order).is_some_and(|at| now.since(at) < memory) {
             Exemption::SameSet
         } else {
             Exemption::None
@@ -181,19 +181,13 @@ impl Model {
     /// May the order go out at `now`? If so its tokens are spent.
     pub fn new_order(&mut self, order: OrderId, exemption: Exemption, now: Timestamp, batch: &mut Batch) -> Decision {
         batch.clear();
-        if !self.paused.is_empty() && self.registry.pairs_of(order).any(|pair| self.paused.contains(&pair)) {
+        if self.is_paused(order) {
             return Decision::Paused;
         }
         self.buckets.foresee(order.near);
         self.registry.check(order, exemption, self.limits.policy.renewal.same_set_exempt, batch);
         let allowed = self.buckets.decide(batch, now);
         decision(allowed, batch, now)
-    }
-
-    /// Whether the policy limits how many authorizations are pending. Where it does, orders ask by [`Self::new_order_needing`].
-    #[must_use]
-    pub fn limits_pending(&self) -> bool {
-        self.limits.policy.limit(LimitName::PendingAuthorizationsPerAccount).is_some()
     }
 
     /// The same as [`Self::new_order`] for an order which has no valid authorization for `missing`, some of its pairs: each gets one that
@@ -207,13 +201,11 @@ impl Model {
         batch: &mut Batch,
     ) -> Decision {
         let key = self.registry.pending_key(order);
-        let pending = Arc::make_mut(&mut self.registry).bucket(key, &self.limits, &mut self.buckets);
-        let Some(pending) = pending else { return self.new_order(order, exemption, now, batch) };
-        if !self.paused.is_empty() && self.registry.pairs_of(order).any(|pair| self.paused.contains(&pair)) {
-            batch.clear();
+        let Some(pending) = self.bucket(key) else { return self.new_order(order, exemption, now, batch) };
+        batch.clear();
+        if self.is_paused(order) {
             return Decision::Paused;
         }
-        batch.clear();
         let new = missing.iter().filter(|pair| !self.buckets.is_open(pending, pair.name, now)).count();
         if new > 0 && exemption != Exemption::Ari {
             let cost = Cost::new(u32::try_from(new).unwrap_or(u32::MAX));
@@ -225,14 +217,6 @@ impl Model {
             missing.iter().for_each(|pair| self.buckets.open(pending, pair.name, until, now));
         }
         decision(allowed, batch, now)
-    }
-
-    /// The pair's authorization is not pending any more.
-    #[inline]
-    fn settle(&mut self, pair: Pair) {
-        if let Some(pending) = self.registry.pending_of(pair.account) {
-            self.buckets.close(pending, pair.name);
-        }
     }
 
     /// The order was let through and then refused for another reason: its tokens come back.
@@ -247,11 +231,16 @@ impl Model {
         batch.clear();
         self.registry.issue(order, renewal, batch);
         self.buckets.decide(batch, now);
+        *self.issued_at(order) = now;
+    }
+
+    /// When the order's set was issued last.
+    fn issued_at(&mut self, order: OrderId) -> &mut Timestamp {
         let set = self.registry.set_of(order) as usize;
         if set >= self.issued.len() {
             self.issued.resize(set + 1, NEVER);
         }
-        self.issued[set] = now;
+        &mut self.issued[set]
     }
 
     /// May an account be registered from `ip` at `now`? If so the token is spent.
@@ -275,104 +264,16 @@ impl Model {
         }
     }
 
-    fn push(&mut self, key: BucketKey, mode: Mode, batch: &mut Batch) {
-        let bucket = match self.registry.asked(key) {
+    /// The bucket of `key`. A registry that is shared with a copy stays so if the bucket is known.
+    fn bucket(&mut self, key: BucketKey) -> Option<BucketId> {
+        match self.registry.asked(key) {
             Some(known) => known,
             None => Arc::make_mut(&mut self.registry).bucket(key, &self.limits, &mut self.buckets),
-        };
-        batch.push(Transaction::of(bucket, mode));
-    }
-
-    /// A validation of `identifier` for `account` failed at `now`, or its pending authorization was deactivated.
-    /// Returns whether that pauses the pair. `failures` and `pausing` are two batches.
-    pub fn validation_failed(
-        &mut self,
-        account: &str,
-        identifier: &Identifier,
-        now: Timestamp,
-        [failures, pausing]: [&mut Batch; 2],
-    ) -> bool {
-        let pair = Arc::make_mut(&mut self.registry).pair(account, identifier);
-        self.pair_failed(pair, now, [failures, pausing])
-    }
-
-    /// The same for a pair that is known.
-    pub fn pair_failed(&mut self, pair: Pair, now: Timestamp, [failures, pausing]: [&mut Batch; 2]) -> bool {
-        self.settle(pair);
-        let Pair { account, name } = pair;
-        let key = BucketKey::FailedAuthorizationsPerDomainPerAccount(account, name);
-        failures.clear();
-        self.push(key, Mode::SpendOnly, failures);
-        self.buckets.decide(failures, now);
-        let key = BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(account, name);
-        pausing.clear();
-        self.push(key, Mode::CheckAndSpend, pausing);
-        let pauses = !self.buckets.decide(pausing, now);
-        if pauses {
-            self.paused.insert(pair);
-        }
-        pauses
-    }
-
-    /// A validation of `identifier` for `account` succeeded at `now`.
-    pub fn validation_succeeded(&mut self, account: &str, identifier: &Identifier, now: Timestamp, batch: &mut Batch) {
-        let pair = Arc::make_mut(&mut self.registry).pair(account, identifier);
-        self.settle(pair);
-        let Pair { account, name } = pair;
-        let key = BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(account, name);
-        batch.clear();
-        self.push(key, Mode::Reset, batch);
-        self.buckets.decide(batch, now);
-    }
-
-    /// The same for a pair that is known. A bucket that no failure has asked for is full, and stays unmade.
-    #[inline]
-    pub fn pair_succeeded(&mut self, pair: Pair, now: Timestamp, batch: &mut Batch) {
-        batch.clear();
-        self.settle(pair);
-        if let Some(bucket) = self.registry.pausing_of(pair) {
-            batch.push(Transaction::of(Some(bucket), Mode::Reset));
-            self.buckets.decide(batch, now);
         }
     }
 
-    /// A pending authorization of the pair was deactivated at `now`. Returns whether that counts as a failure, as
-    /// [`Self::pair_failed`] would have it, and if so whether it pauses the pair.
-    pub fn pair_deactivated(&mut self, pair: Pair, now: Timestamp, batches: [&mut Batch; 2]) -> Option<bool> {
-        if self.limits.policy.deactivation_fails {
-            return Some(self.pair_failed(pair, now, batches));
-        }
-        batches.into_iter().for_each(Batch::clear);
-        self.settle(pair);
-        None
-    }
-
-    /// Account and name of each authorization that the order needs, in the order of its names.
-    pub fn pairs(&self, order: OrderId) -> impl Iterator<Item = Pair> + '_ {
-        self.registry.pairs_of(order)
-    }
-
-    /// A person unpaused the pair. Returns whether it was paused.
-    pub fn unpause(&mut self, account: &str, identifier: &Identifier) -> bool {
-        let pair = Arc::make_mut(&mut self.registry).pair(account, identifier);
-        self.unpause_pair(pair)
-    }
-
-    /// The same for a pair that is known.
-    pub fn unpause_pair(&mut self, pair: Pair) -> bool {
-        self.paused.remove(&pair)
-    }
-
-    /// Whether the pair is paused.
-    #[must_use]
-    pub fn is_pair_paused(&self, pair: Pair) -> bool {
-        self.paused.contains(&pair)
-    }
-
-    /// How many pairs are paused.
-    #[must_use]
-    pub fn paused_count(&self) -> usize {
-        self.paused.len()
+    fn push(&mut self, key: BucketKey, mode: Mode, batch: &mut Batch) {
+        batch.push(Transaction::of(self.bucket(key), mode));
     }
 
     /// From now on `limits` hold. What was counted stays: a bucket's TAT is read anew with its new quota, and what was counted
@@ -426,20 +327,5 @@ mod tests {
         assert_eq!(described, (LimitName::CertificatesPerDomain, "example.com".to_owned()));
         assert_eq!(model.new_order(next, Exemption::Ari, now, &mut batch), Decision::Allow);
         assert_eq!(model.new_order(next, Exemption::None, free, &mut batch), Decision::Allow);
-    }
-
-    #[test]
-    fn a_paused_name_stops_its_orders_until_a_person_unpauses_it() {
-        let limits = Limits { policy: Policy::built_in("letsencrypt").unwrap(), overrides: Overrides::none() };
-        let mut model = Model::new(limits, SuffixList::embedded());
-        let (mut a, mut b) = (Batch::default(), Batch::default());
-        let now = Timestamp::from_unix_seconds(1_800_000_000);
-        let name = Identifier::parse("dead.example.com").unwrap();
-        let failures = (0..).position(|_| model.validation_failed("1", &name, now, [&mut a, &mut b]));
-        assert_eq!(failures, Some(1_152));
-        let order = model.order("1", &NameSet::new([name.clone()]).unwrap());
-        assert_eq!(model.new_order(order, Exemption::Ari, now, &mut a), Decision::Paused);
-        assert!(model.unpause("1", &name));
-        assert_eq!(model.new_order(order, Exemption::Ari, now, &mut a), Decision::Allow);
     }
 }

@@ -2,8 +2,8 @@
 //! set tokens aside before the CA counts them ([`crate::permits`]).
 
 use super::registry::Runs;
-use super::{BucketKey, Exemption, Model, NEVER, OrderId, Pair};
-use crate::buckets::{Batch, BucketId, Mode};
+use super::{BucketKey, Exemption, Model, NEVER, OrderId};
+use crate::buckets::{Batch, BucketId};
 use crate::gcra::Cost;
 use crate::time::Timestamp;
 
@@ -55,12 +55,6 @@ impl Model {
         self.registry.set_of(order)
     }
 
-    /// Whether a name of the order is paused for its account.
-    #[must_use]
-    pub fn is_paused(&self, order: OrderId) -> bool {
-        !self.paused.is_empty() && self.registry.pairs_of(order).any(|pair| self.paused.contains(&pair))
-    }
-
     /// When a certificate for exactly the order's names is known to have been issued last.
     #[must_use]
     pub fn seen(&self, order: OrderId) -> Option<Timestamp> {
@@ -69,11 +63,8 @@ impl Model {
 
     /// A certificate for exactly the order's names, issued at `at`, has been seen: nothing is spent, a later renewal is exempt.
     pub fn see(&mut self, order: OrderId, at: Timestamp) {
-        let set = self.registry.set_of(order) as usize;
-        if set >= self.issued.len() {
-            self.issued.resize(set + 1, NEVER);
-        }
-        self.issued[set] = at.max(self.issued[set]);
+        let issued_at = self.issued_at(order);
+        *issued_at = at.max(*issued_at);
     }
 
     /// Sets a bucket's TAT to what is known of it.
@@ -101,14 +92,6 @@ impl Model {
     /// pauses it. (The token of [`Part::Failures`] is the caller's to spend.)
     pub fn spend_pausing(&mut self, order: OrderId, name: u16, now: Timestamp) -> bool {
         let Some(pair) = self.registry.pairs_of(order).nth(usize::from(name)) else { return false };
-        let Pair { account, name } = pair;
-        let key = BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(account, name);
-        let mut batch = Batch::default();
-        self.push(key, Mode::CheckAndSpend, &mut batch);
-        let pauses = !self.buckets.decide(&mut batch, now);
-        if pauses {
-            self.paused.insert(pair);
-        }
-        pauses
+        self.ask_for_pausing(pair, now, &mut Batch::default())
     }
 }
