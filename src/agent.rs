@@ -62,6 +62,7 @@ mod renewal;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
+use crate::dense::id;
 use crate::limits::RenewalTerms;
 use crate::permits::PermitId;
 use crate::time::{Span, Timestamp};
@@ -72,35 +73,22 @@ use names::Names;
 pub use names::{Backoff, RETRIES};
 use queue::{Queue, Turns};
 
-macro_rules! id {
-    ($name:ident, $what:literal) => {
-        #[doc = $what]
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-        pub struct $name(u32);
-
-        impl $name {
-            /// The one of that number.
-            #[must_use]
-            pub const fn new(number: u32) -> Self {
-                Self(number)
-            }
-
-            /// Its number.
-            #[must_use]
-            pub const fn number(self) -> u32 {
-                self.0
-            }
-        }
-    };
+id! {
+    /// A certificate wanted or held: the agent hands the numbers out, from 0.
+    CertificateId
 }
-
-id!(CertificateId, "A certificate wanted or held: the agent hands the numbers out, from 0.");
-id!(NameId, "A name of an account: two accounts' same name are two. The driver's number.");
-id!(TenantId, "Whose certificate it is: tenants take turns. The driver's number; dense, from 0.");
-id!(
-    GateId,
-    "A bucket that several certificates need, such as an account's or a domain's. The driver's number; dense, from 0."
-);
+id! {
+    /// A name of an account: two accounts' same name are two. The driver's number.
+    NameId
+}
+id! {
+    /// Whose certificate it is: tenants take turns. The driver's number; dense, from 0.
+    TenantId
+}
+id! {
+    /// A bucket that several certificates need, such as an account's or a domain's. The driver's number; dense, from 0.
+    GateId
+}
 
 /// How an agent goes about it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,6 +5,30 @@ pub(crate) fn dense(place: usize) -> u32 {
     u32::try_from(place).unwrap_or_else(|_too_many| unreachable!("4 billion of anything outlast memory"))
 }
 
+/// A number that stands for something of a driver's or a book's.
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub struct $name(u32);
+
+        impl $name {
+            /// The one of that number.
+            #[must_use]
+            pub const fn new(number: u32) -> Self {
+                Self(number)
+            }
+
+            /// Its number.
+            #[must_use]
+            pub const fn number(self) -> u32 {
+                self.0
+            }
+        }
+    };
+}
+pub(crate) use id;
+
 /// `items` by their keys, which are below `end`; those of one key keep their order.
 pub(crate) fn counting_sort<T: Copy + Default>(items: &[T], keys: &[u32], end: usize) -> Vec<T> {
     let mut starts = vec![0_u32; end + 1];

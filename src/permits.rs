@@ -69,46 +69,20 @@ mod tally;
 pub use book::{Answer, Blocked, Book, Dispatch, LEASE, Never, Request};
 pub use tally::Tally;
 
+use crate::dense::id;
 use crate::rules::{Exemption, OrderId, Part};
 use crate::time::{Span, Timestamp};
 
 /// An exemption by ARI is claimed only if the window is still open this much later: the order has to get there in time.
 pub const WINDOW_LEAD: Span = Span::from_seconds(300);
 
-/// Who has a permit: a process, a replica, a CI job. The text behind the number is the caller's.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Holder(u32);
-
-/// A permit of a [`Book`].
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct PermitId(u32);
-
-impl Holder {
-    /// The holder of that number.
-    #[must_use]
-    pub const fn new(number: u32) -> Self {
-        Self(number)
-    }
-
-    /// Its number.
-    #[must_use]
-    pub const fn number(self) -> u32 {
-        self.0
-    }
+id! {
+    /// Who has a permit: a process, a replica, a CI job. The text behind the number is the caller's.
+    Holder
 }
-
-impl PermitId {
-    /// The permit of that number.
-    #[must_use]
-    pub const fn new(number: u32) -> Self {
-        Self(number)
-    }
-
-    /// Its number.
-    #[must_use]
-    pub const fn number(self) -> u32 {
-        self.0
-    }
+id! {
+    /// A permit of a [`Book`].
+    PermitId
 }
 
 /// Where a permit is in its life.

@@ -7,8 +7,8 @@
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-use super::group::index;
 use super::jobs::{Job, Jobs, Lane, TightLanes};
+use crate::dense::dense;
 use crate::inventory::Urgency;
 use crate::time::Timestamp;
 
@@ -85,7 +85,7 @@ impl Choice<'_> {
         let mut distinct = weights.clone();
         distinct.sort_unstable();
         distinct.dedup();
-        let class = |weight: &(i64, i64)| index(distinct.partition_point(|other| other < weight));
+        let class = |weight: &(i64, i64)| dense(distinct.partition_point(|other| other < weight));
         Classes { of_urgency: weights.iter().map(class).collect(), weights: distinct }
     }
 
@@ -111,7 +111,7 @@ impl Choice<'_> {
         let all = self.jobs.fair_order().par_iter().copied().enumerate();
         let tight: Vec<(u32, u32)> = all
             .filter(|(_, job)| is_tight.get(*job as usize).copied().unwrap_or_default())
-            .map(|(place, job)| (index(place), job))
+            .map(|(place, job)| (dense(place), job))
             .collect();
         let dues = self.dues(&tight, lanes);
         let mut keys: Vec<(u32, Lane, u32, Key)> = Vec::with_capacity(tight.len());

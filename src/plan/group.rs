@@ -157,7 +157,8 @@ impl Grouping {
     }
 }
 
-pub(super) fn index(index: usize) -> u32 {
+/// A place that can be marked with [`LISTED`].
+fn index(index: usize) -> u32 {
     let small = u32::try_from(index).ok().filter(|index| *index < LISTED);
     small.unwrap_or_else(|| unreachable!("2 billion names outlast memory"))
 }

@@ -8,6 +8,7 @@ use super::schedule::{Bound, Placed};
 use super::timeline::Timeline;
 use super::usable::Usable;
 use super::{Mix, Options};
+use crate::dense::dense;
 use crate::inventory::Inventory;
 use crate::limits::{LimitName, Limits};
 use crate::time::{Span, Timestamp};
@@ -81,8 +82,8 @@ pub(super) fn keep(inventory: &Inventory, limits: &Limits, options: &Options, ea
     let mut by_name: FxHashMap<&[u8], u32> = FxHashMap::default();
     for domain in 0..inventory.domain_count() {
         for place in inventory.wanted_of(domain) {
-            domain_of[place] = group::index(domain);
-            by_name.insert(inventory.bytes(inventory.wanted()[place].name), group::index(place));
+            domain_of[place] = dense(domain);
+            by_name.insert(inventory.bytes(inventory.wanted()[place].name), dense(place));
         }
     }
     let by_id: FxHashMap<&str, u32> =
@@ -154,7 +155,7 @@ pub(super) fn schedule(
     let mut lanes: Vec<Timeline> = tight.lanes.iter().map(|(_, quota)| Timeline::new(*quota, margin)).collect();
     let kept_count = kept.certificates.len();
     let in_order =
-        (0..group::index(kept_count)).chain(jobs.by_urgency().into_iter().filter(|job| *job as usize >= kept_count));
+        (0..dense(kept_count)).chain(jobs.by_urgency().into_iter().filter(|job| *job as usize >= kept_count));
     let mut placed = Vec::with_capacity(jobs.len());
     for job in in_order {
         let of = &mut accounts_lines[jobs.job(job).account as usize];

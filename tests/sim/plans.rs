@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use certpace::inventory::{self, Inventory, Settings, Source};
 use certpace::limits::Limits;
 use certpace::plan::{Options, Plan, Share, Subject, plan};
 use certpace::psl::SuffixList;
@@ -70,6 +71,16 @@ fn refusals(orders: &[PlannedOrder], start: Timestamp, limits: &Limits) -> u64 {
     run(&setup, Seed(1)).count(Measure::Refusals)
 }
 
+/// An inventory of rows that are all good.
+fn read(text: Vec<u8>, start: Timestamp, limits: &Limits, suffixes: &SuffixList) -> Inventory {
+    let source = Source { name: "rows".to_owned(), bytes: text };
+    let settings =
+        Settings { account: "default", profile: "classic", deadline: None, start, policy: &limits.policy, suffixes };
+    let inventory = inventory::read(vec![source], &settings, &|_| ()).unwrap();
+    assert!(inventory.rejects.is_empty(), "{:?}", inventory.rejects);
+    inventory
+}
+
 /// Without headroom and margin, an order that a bucket holds back is refused a nanosecond sooner.
 #[test]
 fn what_is_held_back_could_not_go_sooner() {
@@ -78,16 +89,7 @@ fn what_is_held_back_could_not_go_sooner() {
     for (account, domain) in [((3, 600), (2, 3_000)), ((5, 100), (1, 1_000)), ((2, 2_000), (4, 2_500))] {
         let limits = tight(account, domain);
         let rows: String = (0..40).map(|index| format!("h{index}.d{}.com\n", index % 7)).collect();
-        let source = certpace::inventory::Source { name: "rows".to_owned(), bytes: rows.into_bytes() };
-        let settings = certpace::inventory::Settings {
-            account: "default",
-            profile: "classic",
-            deadline: None,
-            start,
-            policy: &limits.policy,
-            suffixes: &SUFFIXES,
-        };
-        let inventory = certpace::inventory::read(vec![source], &settings, &|_| ()).unwrap();
+        let inventory = read(rows.into_bytes(), start, &limits, &SUFFIXES);
         let options = Options {
             margin: Some(Span::ZERO),
             headroom: Share::default(),
@@ -110,17 +112,7 @@ fn what_is_held_back_could_not_go_sooner() {
 /// Plans an inventory and performs it under some seeds: how many orders there were, of which none was refused.
 fn performed(text: Vec<u8>, options: impl Fn(Options) -> Options, limits: &Limits, suffixes: &SuffixList) -> usize {
     let start = Timestamp::parse("2026-12-01").unwrap();
-    let source = certpace::inventory::Source { name: "rows".to_owned(), bytes: text };
-    let settings = certpace::inventory::Settings {
-        account: "default",
-        profile: "classic",
-        deadline: None,
-        start,
-        policy: &limits.policy,
-        suffixes,
-    };
-    let inventory = certpace::inventory::read(vec![source], &settings, &|_| ()).unwrap();
-    assert!(inventory.rejects.is_empty(), "{:?}", inventory.rejects);
+    let inventory = read(text, start, limits, suffixes);
     let plan = plan(&inventory, limits, options(Options::starting(start))).unwrap();
     let setup = Setup::of_plan(orders(&plan), start, plan.margin(), limits, suffixes).unwrap();
     for seed in 0..4 {
