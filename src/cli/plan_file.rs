@@ -71,13 +71,20 @@ impl PlanFile {
         Ok(())
     }
 
+    /// How late the plan's orders may be.
+    ///
+    /// # Errors
+    /// Where its first line does not say.
+    pub fn margin(&self) -> anyhow::Result<Span> {
+        Span::parse(&self.head.margin).with_context(|| format!("{}: the margin can't be read", self.name))
+    }
+
     /// The whole plan, to plan again from.
     ///
     /// # Errors
     /// Where it can't be read to its end.
     pub fn into_earlier(mut self) -> anyhow::Result<Earlier> {
-        let margin =
-            Span::parse(&self.head.margin).with_context(|| format!("{}: the margin can't be read", self.name))?;
+        let margin = self.margin()?;
         let mut orders = Vec::new();
         self.each(&[], |line, number| {
             orders.push(read_order(line, number)?.into());

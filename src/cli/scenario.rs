@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use toml::de::DeTable;
 
 use super::context::{overrides, policy, read};
@@ -16,7 +16,6 @@ use crate::report::plan_file::{PlanHead, read_order};
 use crate::sim::scenario::{Client, InventorySource};
 use crate::sim::setup::PlannedOrder;
 use crate::sim::{Scenario, Setup, SetupError, Surroundings};
-use crate::time::Span;
 
 /// A scenario with the files that it names.
 #[derive(Debug)]
@@ -142,9 +141,7 @@ pub fn plan(path: &Path, context: &Context) -> anyhow::Result<(Setup, Option<Str
     let mut file = PlanFile::open(path)?;
     let limits = &context.limits;
     let other = other_limits(&file.head, limits);
-    let margin =
-        Span::parse(&file.head.margin).with_context(|| format!("{}: the margin can't be read", path.display()))?;
-    let start = file.head.start;
+    let (margin, start) = (file.margin()?, file.head.start);
     let mut orders = Vec::new();
     file.each(&[], |line, number| {
         let order = read_order(line, number)?;
