@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// Something that knows what time it is.
 pub trait Clock {
@@ -17,6 +17,50 @@ pub struct SystemClock;
 /// A clock that stands still: `--now`, and tests.
 #[derive(Clone, Copy, Debug)]
 pub struct FixedClock(pub Timestamp);
+
+/// How a time of one's own follows a clock: the same in earnest, faster for rehearsals, not at all for what-if questions and tests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timescale {
+    from: Timestamp,
+    to: Timestamp,
+    speed: u32,
+}
+
+impl Timescale {
+    /// The clock's time.
+    pub const REAL: Self = Self { from: Timestamp::from_unix_nanos(0), to: Timestamp::from_unix_nanos(0), speed: 1 };
+
+    /// It is `at`, and stays so.
+    #[must_use]
+    pub const fn stopped(at: Timestamp) -> Self {
+        Self { from: at, to: at, speed: 0 }
+    }
+
+    /// `speed` times as fast from the instant `from` on, at which both agree.
+    #[must_use]
+    pub const fn faster(speed: u32, from: Timestamp) -> Self {
+        Self { from, to: from, speed }
+    }
+
+    /// What time it is when the clock says `clock`.
+    #[must_use]
+    pub fn at(self, clock: Timestamp) -> Timestamp {
+        self.to.plus(self.passed(clock.since(self.from)))
+    }
+
+    /// How much time passes while the clock goes on by `span`; saturates.
+    #[must_use]
+    pub fn passed(self, span: Span) -> Span {
+        Span::from_nanos(span.nanos().saturating_mul(i64::from(self.speed)))
+    }
+
+    /// What [`Self::at`] computes with, for a store that has to do the same: it is `to` when the clock says `from`, and goes on `speed`
+    /// times as fast.
+    #[must_use]
+    pub const fn parts(self) -> (Timestamp, Timestamp, u32) {
+        (self.from, self.to, self.speed)
+    }
+}
 
 impl Clock for SystemClock {
     /// A clock that is set before 1970 or after 2262 reads as the nearer of the two.

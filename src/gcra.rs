@@ -20,7 +20,7 @@
 //! assert_eq!(sixth.retry_in, Span::from_seconds(720));
 //! ```
 
-use crate::time::{Span, Timestamp};
+use crate::time::{NS_PER_US, Span, Timestamp};
 
 /// The longest time in which an empty bucket may fill up: with it, no sum below can overflow.
 const OFFSET_MAX: Span = Span::from_days(25 * 366);
@@ -155,6 +155,15 @@ impl Quota {
     /// The time in which `cost` tokens come back.
     const fn time_of(self, cost: Cost) -> Span {
         Span::from_nanos(self.emission_ns.saturating_mul(cost.tokens() as i64))
+    }
+
+    /// The same burst with the emission interval rounded up to whole microseconds, which is what stores compute in. Such a bucket never
+    /// holds more than the exact one: it is as large, and refills no faster. (The burst offset is rounded with it: rounded down, a full
+    /// bucket of one token would never give it.)
+    #[must_use]
+    pub const fn in_micros(self) -> Self {
+        let micros = (self.emission_ns + NS_PER_US - 1) / NS_PER_US;
+        Self { emission_ns: micros * NS_PER_US, ..self }
     }
 
     /// The same refill with a burst of `burst`, which is kept between 1 and today's.

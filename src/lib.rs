@@ -22,5 +22,6 @@ pub mod sim;
 
 // Shell.
 pub mod clock;
+pub mod ledger;
 pub mod report;
 pub mod cli;

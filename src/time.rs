@@ -9,6 +9,8 @@ use chrono::{DateTime, Datelike, NaiveDate, SecondsFormat, Utc};
 
 /// Nanoseconds in a second.
 pub const NS_PER_S: i64 = 1_000_000_000;
+/// Nanoseconds in a microsecond.
+pub const NS_PER_US: i64 = 1_000;
 /// The shortest and longest year a [`Timestamp`] is read from: beyond it the arithmetic of a bucket could overflow.
 const YEARS: std::ops::RangeInclusive<i32> = 1970..=2199;
 
@@ -53,6 +55,18 @@ impl Timestamp {
     #[must_use]
     pub const fn unix_nanos(self) -> i64 {
         self.0
+    }
+
+    /// The instant `micros` microseconds after 1970-01-01T00:00:00Z; saturates.
+    #[must_use]
+    pub const fn from_unix_micros(micros: i64) -> Self {
+        Self(micros.saturating_mul(NS_PER_US))
+    }
+
+    /// Whole microseconds since 1970-01-01T00:00:00Z, rounded down.
+    #[must_use]
+    pub const fn unix_micros(self) -> i64 {
+        self.0.div_euclid(NS_PER_US)
     }
 
     /// This instant and `span` more; saturates at the ends of the range.

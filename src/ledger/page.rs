@@ -1,0 +1,229 @@
+//! The rows that steps touch, in memory: a store loads them, lets [`Page::carry_out`] decide, and writes back what changed. This is the
+//! contract's one definition in Rust; the script for Redis is held equal to it by the tests.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::step::{Ask, Document, Mark, Motion, Outcome, Reply, Step, Version};
+use crate::permits::Tally;
+use crate::time::{Span, Timestamp};
+
+/// When to ask again where an order that asks stands in the way of one that takes without asking.
+const ASK_AGAIN: Span = Span::from_seconds(60);
+/// How many overdue leases are told at once.
+pub(super) const OVERDUE_MAX: usize = 64;
+
+/// A bucket's row. None is a full one that holds nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Cell {
+    /// TAT and tokens held.
+    pub tally: Tally,
+    /// How many of them the CA is still to be asked for, or may be.
+    pub asked: u32,
+}
+
+/// A document's row.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Row {
+    pub(super) version: u64,
+    pub(super) body: String,
+    pub(super) lease: Option<Timestamp>,
+}
+
+/// A line of the record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// The sequence number of the change.
+    pub sequence: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Whose: [`super::Realm::code`].
+    pub realm: String,
+    /// What was done.
+    pub body: String,
+}
+
+/// A row's key: realm and name.
+pub(super) type Key = (String, String);
+
+/// A value, and whether it differs from what the store has.
+#[derive(Clone, Debug, Default)]
+struct Held<T> {
+    value: T,
+    changed: bool,
+}
+
+/// Rows loaded.
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    pub(super) mark: Mark,
+    pub(super) records: Vec<Record>,
+    cells: BTreeMap<Key, Held<Cell>>,
+    rows: BTreeMap<Key, Held<Option<Row>>>,
+    overdue: BTreeSet<Key>,
+}
+
+impl Page {
+    pub(super) fn new(mark: Mark) -> Self {
+        Self { mark, ..Self::default() }
+    }
+
+    /// The bucket's row, loaded by `load` unless it is there.
+    pub(super) fn cell_or<E>(&mut self, key: Key, load: impl FnOnce() -> Result<Cell, E>) -> Result<(), E> {
+        if let Entry::Vacant(place) = self.cells.entry(key) {
+            place.insert(Held { value: load()?, changed: false });
+        }
+        Ok(())
+    }
+
+    /// The document's row, loaded by `load` unless it is there.
+    pub(super) fn row_or<E>(&mut self, key: Key, load: impl FnOnce() -> Result<Option<Row>, E>) -> Result<(), E> {
+        if let Entry::Vacant(place) = self.rows.entry(key) {
+            place.insert(Held { value: load()?, changed: false });
+        }
+        Ok(())
+    }
+
+    /// The lease of that document has ended, as the store has it; a step before may have dealt with it.
+    pub(super) fn overdue(&mut self, key: Key) {
+        if self.rows.get(&key).is_none_or(|row| !row.changed) {
+            self.overdue.insert(key);
+        }
+    }
+
+    /// The buckets' rows that changed.
+    pub(super) fn changed_cells(&self) -> impl Iterator<Item = (&Key, Cell)> {
+        self.cells.iter().filter(|(_, held)| held.changed).map(|(key, held)| (key, held.value))
+    }
+
+    /// The documents that changed.
+    pub(super) fn changed_rows(&self) -> impl Iterator<Item = (&Key, Option<&Row>)> {
+        self.rows.iter().filter(|(_, held)| held.changed).map(|(key, held)| (key, held.value.as_ref()))
+    }
+
+    /// Decides one step at `at` and carries it out. All rows that it names have been loaded.
+    pub(super) fn carry_out(&mut self, step: &Step, at: Timestamp) -> Reply {
+        let outcome = self.decide(step, at);
+        Reply { at, mark: self.mark, outcome }
+    }
+
+    fn decide(&mut self, step: &Step, at: Timestamp) -> Outcome {
+        if step.known > self.mark {
+            return Outcome::WentBack;
+        }
+        let documents: Vec<_> =
+            step.expect.iter().filter_map(|(name, version)| self.news(step, name, *version)).collect();
+        let overdue: Vec<_> = if step.settled { self.overdue_of(&step.realm) } else { Vec::new() };
+        let timely = step.valid.0 <= at && at < step.valid.1;
+        if !timely || !documents.is_empty() || !overdue.is_empty() {
+            return Outcome::Moved { documents, overdue };
+        }
+        let blocked: Vec<_> =
+            step.asks.iter().filter_map(|ask| Some((ask.bucket, self.blocked(step, ask, at)?))).collect();
+        if !blocked.is_empty() {
+            return Outcome::Blocked(blocked);
+        }
+        if step.changes() {
+            self.mark.sequence += 1;
+            self.mark.epoch += u64::from(step.opens_epoch);
+        }
+        let denied = (0..step.moves.len()).filter(|&place| !self.make(step, place, at)).collect::<Vec<_>>();
+        let denied = denied.into_iter().map(|place| step.moves[place].bucket).collect();
+        for write in &step.writes {
+            let key = (step.realm.clone(), write.name.clone());
+            self.overdue.remove(&key);
+            let row = |body: &String| Row { version: self.mark.sequence, body: body.clone(), lease: write.lease };
+            let value = write.body.as_ref().map(row);
+            self.rows.insert(key, Held { value, changed: true });
+        }
+        if let Some(body) = &step.record {
+            let sequence = self.mark.sequence;
+            self.records.push(Record { sequence, at, realm: step.realm.clone(), body: body.clone() });
+        }
+        Outcome::Done { denied }
+    }
+
+    /// The document, if the caller knows another version of it.
+    fn news(&self, step: &Step, name: &str, known: Version) -> Option<Document> {
+        let row = self.rows.get(&(step.realm.clone(), name.to_owned())).and_then(|held| held.value.as_ref());
+        let version = row.map_or(Version::Absent, |row| Version::Written(row.version));
+        (version != known).then(|| Document {
+            name: name.to_owned(),
+            version,
+            body: row.map(|row| row.body.clone()).unwrap_or_default(),
+        })
+    }
+
+    fn overdue_of(&self, realm: &str) -> Vec<String> {
+        let names = self.overdue.iter().filter(|(of, _)| of == realm).map(|(_, name)| name.clone());
+        names.take(OVERDUE_MAX).collect()
+    }
+
+    fn cell(&self, step: &Step, bucket: usize) -> Cell {
+        let key = (step.realm.clone(), step.buckets[bucket].name.clone());
+        let mut cell = self.cells.get(&key).map(|held| held.value).unwrap_or_default();
+        cell.tally.tat = cell.tally.tat.max(step.buckets[bucket].floor);
+        cell
+    }
+
+    /// When the bucket has what is asked of it, if that is not now.
+    fn blocked(&self, step: &Step, ask: &Ask, at: Timestamp) -> Option<Timestamp> {
+        let cell = self.cell(step, ask.bucket);
+        let quota = step.buckets[ask.bucket].quota;
+        let tokens = match ask.beside {
+            Some(beside) => ask.tokens.saturating_add(self.cell(step, beside).tally.held).min(quota.burst()),
+            None => ask.tokens,
+        };
+        let fits_at = cell.tally.fits_at(quota.with_burst_at_most(ask.burst), tokens, at);
+        if fits_at <= at {
+            None
+        } else if ask.asked {
+            Some(fits_at)
+        } else if cell.asked > 0 {
+            // It would take, unasked, what another order was let go for. That one is soon over.
+            Some(fits_at.min(at.plus(ASK_AGAIN)))
+        } else {
+            None
+        }
+    }
+
+    /// Makes the move of that place; whether the token was there.
+    fn make(&mut self, step: &Step, place: usize, at: Timestamp) -> bool {
+        let made = step.moves[place];
+        let quota = step.buckets[made.bucket].quota;
+        let mut cell = self.cell(step, made.bucket);
+        let Tally { held, .. } = cell.tally;
+        let there = match made.motion {
+            Motion::Hold { asked } => {
+                (cell.tally.held, cell.asked) = (held + 1, cell.asked + u32::from(asked));
+                true
+            }
+            Motion::Spend { asked } | Motion::Release { asked } => {
+                cell.tally.held = held.saturating_sub(1);
+                cell.asked = cell.asked.saturating_sub(u32::from(asked));
+                if matches!(made.motion, Motion::Spend { .. }) {
+                    cell.tally = cell.tally.spent(quota, at);
+                }
+                true
+            }
+            Motion::Charge { at: then } => {
+                cell.tally = cell.tally.spent(quota, then.unwrap_or(at));
+                true
+            }
+            Motion::Try => {
+                let there = cell.tally.fits_at(quota, 1, at) <= at;
+                if there {
+                    cell.tally = cell.tally.spent(quota, at);
+                }
+                there
+            }
+            Motion::Raise { until } => {
+                cell.tally = cell.tally.raised(quota, until);
+                true
+            }
+        };
+        let key = (step.realm.clone(), step.buckets[made.bucket].name.clone());
+        self.cells.insert(key, Held { value: cell, changed: true });
+        there
+    }
+}

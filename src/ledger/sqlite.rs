@@ -1,0 +1,349 @@
+//! A ledger in an SQLite file, for the processes of one machine: embedded, durable, and nobody has to run it.
+//!
+//! The file is in WAL mode and every change is synced before it is told of (`synchronous = FULL`). It must not lie on a network file system:
+//! its locks, and WAL's shared memory, hold on one machine only.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior};
+
+use super::page::{Key, OVERDUE_MAX, Page, Row};
+use super::{Access, Cell, Document, LedgerError, Mark, Record, Reply, SCHEMA, Step, Store, Version};
+use crate::clock::{Clock, Timescale};
+use crate::permits::Tally;
+use crate::time::Timestamp;
+
+/// How long to wait for other writers.
+const BUSY: Duration = Duration::from_secs(30);
+/// What tells the file from other SQLite files: `cplg`.
+const APPLICATION: i32 = 0x6370_6c67;
+const TABLES: &str = "
+    CREATE TABLE ledger (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        schema INTEGER NOT NULL,
+        writable_from INTEGER NOT NULL,
+        epoch INTEGER NOT NULL,
+        sequence INTEGER NOT NULL
+    );
+    CREATE TABLE cells (
+        realm TEXT NOT NULL, name TEXT NOT NULL,
+        tat INTEGER, held INTEGER NOT NULL, asked INTEGER NOT NULL,
+        PRIMARY KEY (realm, name)
+    ) WITHOUT ROWID;
+    CREATE TABLE documents (
+        realm TEXT NOT NULL, name TEXT NOT NULL,
+        version INTEGER NOT NULL, body TEXT NOT NULL, lease INTEGER,
+        PRIMARY KEY (realm, name)
+    );
+    CREATE INDEX leases ON documents (realm, lease) WHERE lease IS NOT NULL;
+    CREATE TABLE record (sequence INTEGER PRIMARY KEY, at INTEGER NOT NULL, realm TEXT NOT NULL, body TEXT NOT NULL);
+";
+
+/// A ledger in a file.
+pub struct SqliteStore<C> {
+    path: PathBuf,
+    connection: Connection,
+    clock: C,
+}
+
+impl<C> SqliteStore<C> {
+    /// Opens the file, or makes it where `access` allows. Also tells whether it was made. A file that is there is never started afresh.
+    ///
+    /// # Errors
+    /// [`LedgerError`] where it can't be opened or is not whole.
+    pub fn open(path: &Path, access: Access, clock: C) -> Result<(Self, bool), LedgerError> {
+        let created = match (fs::metadata(path), access) {
+            (Err(error), Access::Create) if error.kind() == ErrorKind::NotFound => create(path)?,
+            (Err(error), Access::MustExist) if error.kind() == ErrorKind::NotFound => {
+                return Err(LedgerError::NotInitialised { url: url(path) });
+            }
+            (Err(error), _) => return Err(unreachable(path, &error)),
+            (Ok(_), _) => false,
+        };
+        check_length(path)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let open = || {
+            let connection = Connection::open_with_flags(path, flags)?;
+            settings(&connection)?;
+            let is_ledger = connection.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))?;
+            let versions = "SELECT schema, writable_from FROM ledger";
+            let schema = (is_ledger == APPLICATION)
+                .then(|| connection.query_row(versions, [], |row| Ok((row.get(0)?, row.get(1)?))))
+                .transpose()?;
+            Ok((connection, schema))
+        };
+        let (connection, schema): (_, Option<(u32, u32)>) = open().map_err(|error| failed(path, &error))?;
+        match schema {
+            None => Err(LedgerError::Damaged {
+                url: url(path),
+                reason: "it is an SQLite file of something else".to_owned(),
+            }),
+            Some((found, writable_from)) if writable_from > SCHEMA => {
+                Err(LedgerError::Schema { url: url(path), found })
+            }
+            Some(_) => Ok((Self { path: path.to_owned(), connection, clock }, created)),
+        }
+    }
+
+    fn failed(&self, error: &rusqlite::Error) -> LedgerError {
+        failed(&self.path, error)
+    }
+}
+
+fn url(path: &Path) -> String {
+    format!("sqlite:{}", path.display())
+}
+
+fn unreachable(path: &Path, error: &io::Error) -> LedgerError {
+    LedgerError::Unreachable { url: url(path), reason: error.to_string() }
+}
+
+fn failed(path: &Path, error: &rusqlite::Error) -> LedgerError {
+    let (url, reason) = (url(path), error.to_string());
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => LedgerError::Damaged { url, reason },
+        _ if matches!(error, rusqlite::Error::QueryReturnedNoRows | rusqlite::Error::SqlInputError { .. }) => {
+            LedgerError::Damaged { url, reason }
+        }
+        _ => LedgerError::Unreachable { url, reason },
+    }
+}
+
+fn settings(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "cell_size_check", true)
+}
+
+/// Makes a ledger at `path`: aside, and then given its name, so that there is never half of one. Whether it was made here, and not by
+/// somebody else in the meantime.
+fn create(path: &Path) -> Result<bool, LedgerError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    fs::create_dir_all(folder).map_err(|error| unreachable(path, &error))?;
+    let aside = tempfile::NamedTempFile::new_in(folder).map_err(|error| unreachable(path, &error))?;
+    fill(aside.path()).map_err(|error| failed(path, &error))?;
+    aside.as_file().sync_all().map_err(|error| unreachable(path, &error))?;
+    match aside.persist_noclobber(path) {
+        Ok(_) => File::open(folder).and_then(|folder| folder.sync_all()).map(|()| true),
+        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error.error),
+    }
+    .map_err(|error| unreachable(path, &error))
+}
+
+fn fill(path: &Path) -> rusqlite::Result<()> {
+    let connection = Connection::open(path)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    settings(&connection)?;
+    let transaction = connection.unchecked_transaction()?;
+    transaction.pragma_update(None, "application_id", APPLICATION)?;
+    transaction.execute_batch(TABLES)?;
+    transaction.execute("INSERT INTO ledger VALUES (1, ?1, ?1, 1, 0)", [SCHEMA])?;
+    transaction.commit()?;
+    connection.close().map_err(|(_, error)| error)
+}
+
+/// That the file has the length which its first page tells. SQLite itself notices a missing page only when it needs it.
+fn check_length(path: &Path) -> Result<(), LedgerError> {
+    let damaged = |reason: String| LedgerError::Damaged { url: url(path), reason };
+    let mut header = [0; 100];
+    let mut file = File::open(path).map_err(|error| unreachable(path, &error))?;
+    file.read_exact(&mut header).map_err(|_short| damaged("it is cut off within its first 100 bytes".to_owned()))?;
+    if !header.starts_with(b"SQLite format 3\0") {
+        return Err(damaged("it is no SQLite file".to_owned()));
+    }
+    let word = |at: usize| u64::from(u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]));
+    let page = match u64::from(u16::from_be_bytes([header[16], header[17]])) {
+        1 => 65_536,
+        size => size,
+    };
+    let told = word(28) * page;
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    // With changes still in the log the file itself may be shorter.
+    let settled = fs::metadata(log).map_or(true, |log| log.len() == 0);
+    let length = file.metadata().map_err(|error| unreachable(path, &error))?.len();
+    if settled && word(24) == word(92) && length < told {
+        return Err(damaged(format!("it has {length} bytes, and should have {told}: it was cut off")));
+    }
+    Ok(())
+}
+
+fn mark_of(connection: &Connection) -> rusqlite::Result<Mark> {
+    let mut mark = connection.prepare_cached("SELECT epoch, sequence FROM ledger")?;
+    mark.query_row([], |row| Ok(Mark { epoch: row.get(0)?, sequence: row.get(1)? }))
+}
+
+fn micros(at: Option<i64>) -> Option<Timestamp> {
+    at.map(Timestamp::from_unix_micros)
+}
+
+fn cell_from(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Cell> {
+    let tally = Tally { tat: micros(row.get(first)?), held: row.get(first + 1)? };
+    Ok(Cell { tally, asked: row.get(first + 2)? })
+}
+
+/// Loads what the step names, as far as it is not there.
+fn load(connection: &Connection, page: &mut Page, step: &Step, at: Timestamp) -> rusqlite::Result<()> {
+    let mut cells = connection.prepare_cached("SELECT tat, held, asked FROM cells WHERE realm = ?1 AND name = ?2")?;
+    for bucket in &step.buckets {
+        let key: Key = (step.realm.clone(), bucket.name.clone());
+        page.cell_or(key.clone(), || {
+            Ok::<_, rusqlite::Error>(
+                cells.query_row((&key.0, &key.1), |row| cell_from(row, 0)).optional()?.unwrap_or_default(),
+            )
+        })?;
+    }
+    let mut rows =
+        connection.prepare_cached("SELECT version, body, lease FROM documents WHERE realm = ?1 AND name = ?2")?;
+    for (name, _) in &step.expect {
+        let key: Key = (step.realm.clone(), name.clone());
+        page.row_or(key.clone(), || {
+            rows.query_row((&key.0, &key.1), |row| {
+                Ok(Row { version: row.get(0)?, body: row.get(1)?, lease: micros(row.get(2)?) })
+            })
+            .optional()
+        })?;
+    }
+    if step.settled {
+        let mut overdue = connection
+            .prepare_cached("SELECT name FROM documents WHERE realm = ?1 AND lease <= ?2 ORDER BY lease LIMIT ?3")?;
+        let names = overdue.query_map((&step.realm, at.unix_micros(), OVERDUE_MAX), |row| row.get::<_, String>(0))?;
+        for name in names {
+            page.overdue((step.realm.clone(), name?));
+        }
+    }
+    Ok(())
+}
+
+/// Writes back what has changed.
+fn save(connection: &Connection, page: &Page) -> rusqlite::Result<()> {
+    let mut cells = connection
+        .prepare_cached("INSERT OR REPLACE INTO cells (realm, name, tat, held, asked) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for ((realm, name), cell) in page.changed_cells() {
+        let tat = cell.tally.tat.map(Timestamp::unix_micros);
+        cells.execute((realm, name, tat, cell.tally.held, cell.asked))?;
+    }
+    let mut rows = connection.prepare_cached(
+        "INSERT OR REPLACE INTO documents (realm, name, version, body, lease) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    let mut gone = connection.prepare_cached("DELETE FROM documents WHERE realm = ?1 AND name = ?2")?;
+    for ((realm, name), row) in page.changed_rows() {
+        match row {
+            Some(row) => rows.execute((realm, name, row.version, &row.body, row.lease.map(Timestamp::unix_micros)))?,
+            None => gone.execute((realm, name))?,
+        };
+    }
+    let mut records =
+        connection.prepare_cached("INSERT INTO record (sequence, at, realm, body) VALUES (?1, ?2, ?3, ?4)")?;
+    for record in &page.records {
+        records.execute((record.sequence, record.at.unix_micros(), &record.realm, &record.body))?;
+    }
+    let mut mark = connection.prepare_cached("UPDATE ledger SET epoch = ?1, sequence = ?2")?;
+    mark.execute((page.mark.epoch, page.mark.sequence))?;
+    Ok(())
+}
+
+impl<C: Clock + Send> Store for SqliteStore<C> {
+    fn transact(&mut self, steps: &[Step], timescale: Timescale) -> Result<Vec<Reply>, LedgerError> {
+        let changes = steps.iter().any(Step::changes);
+        let behavior = if changes { TransactionBehavior::Immediate } else { TransactionBehavior::Deferred };
+        let run = || {
+            let transaction = Transaction::new_unchecked(&self.connection, behavior)?;
+            let before = mark_of(&transaction)?;
+            let mut page = Page::new(before);
+            let mut replies = Vec::with_capacity(steps.len());
+            for step in steps {
+                let at = Timestamp::from_unix_micros(timescale.at(self.clock.now()).unix_micros());
+                load(&transaction, &mut page, step, at)?;
+                replies.push(page.carry_out(step, at));
+            }
+            if page.mark != before {
+                save(&transaction, &page)?;
+                transaction.commit()?;
+            }
+            Ok(replies)
+        };
+        run().map_err(|error| self.failed(&error))
+    }
+
+    fn init(&mut self) -> Result<bool, LedgerError> {
+        Ok(self.mark()?.sequence == 0)
+    }
+
+    fn cells(&mut self, realm: &str, show: &mut dyn FnMut(String, Cell)) -> Result<(), LedgerError> {
+        let mut run = || {
+            let mut cells = self.connection.prepare("SELECT name, tat, held, asked FROM cells WHERE realm = ?1")?;
+            let mut rows = cells.query([realm])?;
+            while let Some(row) = rows.next()? {
+                show(row.get(0)?, cell_from(row, 1)?);
+            }
+            Ok(())
+        };
+        run().map_err(|error| self.failed(&error))
+    }
+
+    fn documents(&mut self, realm: &str, prefix: &str, show: &mut dyn FnMut(Document)) -> Result<(), LedgerError> {
+        let mut run = || {
+            // The first name after all that begin with `prefix`: names are ASCII.
+            let end = format!("{prefix}\u{7f}");
+            let mut documents = self
+                .connection
+                .prepare("SELECT name, version, body FROM documents WHERE realm = ?1 AND name >= ?2 AND name < ?3")?;
+            let mut rows = documents.query((realm, prefix, end))?;
+            while let Some(row) = rows.next()? {
+                let version = Version::Written(row.get(1)?);
+                show(Document { name: row.get(0)?, version, body: row.get(2)? });
+            }
+            Ok(())
+        };
+        run().map_err(|error| self.failed(&error))
+    }
+
+    fn records(&mut self, from: u64, most: usize, show: &mut dyn FnMut(Record)) -> Result<bool, LedgerError> {
+        let mut run = || {
+            let query = "SELECT sequence, at, realm, body FROM record WHERE sequence >= ?1 ORDER BY sequence LIMIT ?2";
+            let mut records = self.connection.prepare_cached(query)?;
+            let mut rows = records.query((from, most))?;
+            let mut shown = 0;
+            while let Some(row) = rows.next()? {
+                let at = Timestamp::from_unix_micros(row.get(1)?);
+                show(Record { sequence: row.get(0)?, at, realm: row.get(2)?, body: row.get(3)? });
+                shown += 1;
+            }
+            Ok(shown == most)
+        };
+        run().map_err(|error| self.failed(&error))
+    }
+
+    fn sweep(&mut self, realm: &str, full: Timestamp, record: u64) -> Result<(u64, u64), LedgerError> {
+        let run = || {
+            let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
+            let idle = "DELETE FROM cells WHERE realm = ?1 AND held = 0 AND (tat IS NULL OR tat < ?2)";
+            let cells = transaction.execute(idle, (realm, full.unix_micros()))?;
+            let records = transaction.execute("DELETE FROM record WHERE sequence < ?1", [record])?;
+            transaction.commit()?;
+            Ok((cells as u64, records as u64))
+        };
+        run().map_err(|error| self.failed(&error))
+    }
+
+    fn mark(&mut self) -> Result<Mark, LedgerError> {
+        mark_of(&self.connection).map_err(|error| self.failed(&error))
+    }
+
+    fn check(&mut self) -> Result<(), LedgerError> {
+        let told: String = self
+            .connection
+            .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+            .map_err(|error| self.failed(&error))?;
+        if told == "ok" { Ok(()) } else { Err(LedgerError::Damaged { url: url(&self.path), reason: told }) }
+    }
+
+    fn notes(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+}
