@@ -18,6 +18,26 @@ pub struct SystemClock;
 #[derive(Clone, Copy, Debug)]
 pub struct FixedClock(pub Timestamp);
 
+/// Measures how long ago it was started, whatever happens to the clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(std::time::Instant);
+
+impl Stopwatch {
+    /// Starts it.
+    #[must_use]
+    pub fn start() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the time")]
+        let now = std::time::Instant::now();
+        Self(now)
+    }
+
+    /// How long ago that was.
+    #[must_use]
+    pub fn elapsed(self) -> Span {
+        Span::from_nanos(i64::try_from(self.0.elapsed().as_nanos()).unwrap_or(i64::MAX))
+    }
+}
+
 /// How a time of one's own follows a clock: the same in earnest, faster for rehearsals, not at all for what-if questions and tests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Timescale {

@@ -23,5 +23,6 @@ pub mod sim;
 // Shell.
 pub mod clock;
 pub mod ledger;
+pub mod gate;
 pub mod report;
 pub mod cli;

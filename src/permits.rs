@@ -86,7 +86,8 @@ id! {
 }
 
 /// Where a permit is in its life.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum State {
     /// The tokens are held; the order has not gone out, as far as was told.
     Reserved,
@@ -116,7 +117,8 @@ impl State {
 }
 
 /// Whether a holder says so before it sends.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Sending {
     /// Always: a reservation whose lease has run out was not sent, and gives its tokens back.
     Announced,
@@ -125,7 +127,8 @@ pub enum Sending {
 }
 
 /// Why the order counts less, and until when.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Claim {
     /// It counts in full.
     None,
@@ -302,7 +305,8 @@ pub struct Terms {
 }
 
 /// What is stored of a permit's life beside its [`Terms`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Life {
     /// Where it is.
     pub state: State,

@@ -94,6 +94,12 @@ impl Model {
         &self.limits
     }
 
+    /// The list that tells registered domains.
+    #[must_use]
+    pub fn suffixes(&self) -> &SuffixList {
+        &self.suffixes
+    }
+
     /// The buckets' state.
     #[must_use]
     pub const fn buckets(&self) -> &Buckets {

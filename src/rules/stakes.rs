@@ -8,7 +8,8 @@ use crate::gcra::Cost;
 use crate::time::Timestamp;
 
 /// Which of an order's buckets one is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Part {
     /// The account's orders.
     Order,

@@ -1,0 +1,126 @@
+//! What a person says to the whole realm: stop and go on; and what was lost.
+
+use super::document::{BOARD, Board, Freeze, Permitted, Scope, text};
+use super::record::Entry;
+use super::request::{GateError, Request};
+use super::{Gate, document};
+use crate::ledger::{Mark, Step, Write};
+use crate::limits::LimitName;
+use crate::name::NameSet;
+use crate::time::Timestamp;
+
+impl Gate {
+    /// What holds for the whole realm.
+    ///
+    /// # Errors
+    /// [`GateError`] where the ledger can't be read.
+    pub fn board(&mut self) -> Result<Board, GateError> {
+        self.load(&[BOARD.to_owned()])?;
+        Ok(self.documents.get(BOARD).map_or(Ok(None), document::read)?.unwrap_or_default())
+    }
+
+    /// Nothing of `scope` goes out until it is thawed, not even what has a permit that was not sent yet. A second freeze of the same
+    /// scope gives a new reason.
+    ///
+    /// # Errors
+    /// [`GateError`] where the ledger can't be written.
+    pub fn freeze(&mut self, scope: &Scope, reason: &str, by: &str) -> Result<Freeze, GateError> {
+        self.change_board("freeze", by, |board, at| {
+            board.frozen.retain(|freeze| freeze.scope != *scope);
+            let freeze = Freeze { scope: scope.clone(), reason: reason.to_owned(), by: by.to_owned(), since: at };
+            board.frozen.push(freeze.clone());
+            freeze
+        })
+    }
+
+    /// What was frozen goes on. Returns the freezes that ended; for a scope of everything all of them.
+    ///
+    /// # Errors
+    /// [`GateError`] where the ledger can't be written.
+    pub fn thaw(&mut self, scope: &Scope, by: &str) -> Result<Vec<Freeze>, GateError> {
+        self.change_board("thaw", by, |board, _| {
+            let ends = |freeze: &Freeze| *scope == Scope::Everything || freeze.scope == *scope;
+            let (ended, rest) = board.frozen.drain(..).partition(ends);
+            board.frozen = rest;
+            ended
+        })
+    }
+
+    /// A person has unpaused the account's names at the CA; no names: all of them. Returns how many were paused here.
+    ///
+    /// # Errors
+    /// [`GateError`] where the ledger can't be written.
+    pub fn unpause(&mut self, account: &str, names: &[String], by: &str) -> Result<usize, GateError> {
+        self.change_board("unpause", by, |board, _| {
+            let before = board.paused.len();
+            board
+                .paused
+                .retain(|paused| paused.account != account || !names.is_empty() && !names.contains(&paused.name));
+            before - board.paused.len()
+        })
+    }
+
+    /// Something was lost, or is not known: all buckets count as empty now, those of `limits` alone if there are any; and with `epoch` a
+    /// new epoch begins, so that whoever saw the ledger before the loss goes on with it.
+    ///
+    /// # Errors
+    /// [`GateError`] where the ledger can't be written.
+    pub fn assume_empty(&mut self, limits: &[LimitName], epoch: bool, by: &str) -> Result<Mark, GateError> {
+        let mut opened = self.known;
+        self.decide(&[BOARD.to_owned()], false, |gate, view| {
+            let mut board = view.board()?;
+            if limits.is_empty() {
+                board.empty_at = Some(view.at);
+            }
+            board.limits_empty_at.extend(limits.iter().map(|limit| (limit.as_str().to_owned(), view.at)));
+            Ok((gate.board_step("recover", by, board, epoch), ()))
+        })
+        .map(|(reply, ..)| opened = reply.mark)?;
+        Ok(opened)
+    }
+
+    fn change_board<T>(
+        &mut self,
+        what: &str,
+        by: &str,
+        mut change: impl FnMut(&mut Board, Timestamp) -> T,
+    ) -> Result<T, GateError> {
+        let (_, _, made) = self.decide(&[BOARD.to_owned()], false, |gate, view| {
+            let mut board = view.board()?;
+            let made = change(&mut board, view.at);
+            Ok((gate.board_step(what, by, board, false), made))
+        })?;
+        Ok(made)
+    }
+
+    fn board_step(&self, what: &str, by: &str, mut board: Board, epoch: bool) -> Step {
+        board.realm = self.realm.to_string();
+        let mut step = Step::new(self.code.clone(), self.known);
+        step.opens_epoch = epoch;
+        step.record = Some(Entry::new(what, None, by).with("board", Some(&board)).text_with(&step));
+        step.writes.push(Write { name: BOARD.to_owned(), body: Some(text(&board)), lease: None });
+        step
+    }
+
+    /// The first freeze that stops the request.
+    pub(super) fn frozen<'a>(&self, request: &Request, board: &'a Board) -> Option<&'a Freeze> {
+        let stops =
+            |freeze: &&Freeze| self.covers(&freeze.scope, &request.account, request.tenant.as_deref(), &request.names);
+        board.frozen.iter().find(stops)
+    }
+
+    /// Whether the freeze stops what was permitted.
+    pub(super) fn stops(&self, freeze: &Freeze, permit: &Permitted) -> bool {
+        let names = NameSet::parse(permit.names.iter().map(String::as_str));
+        names.is_ok_and(|names| self.covers(&freeze.scope, &permit.account, permit.tenant.as_deref(), &names))
+    }
+
+    fn covers(&self, scope: &Scope, account: &str, tenant: Option<&str>, names: &NameSet) -> bool {
+        match scope {
+            Scope::Everything => true,
+            Scope::Account(of) => of == account,
+            Scope::Tenant(of) => tenant == Some(of),
+            Scope::Domain(of) => names.identifiers().iter().any(|name| self.model.suffixes().domain_of(name) == *of),
+        }
+    }
+}

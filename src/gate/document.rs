@@ -1,0 +1,203 @@
+//! What the gate keeps in a ledger beside the buckets, as JSON. New keys may come at any time; what a version does not know it leaves
+//! out of account, so that the version before can go on writing.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ledger::{Document, LedgerError, Version};
+use crate::permits::{Claim, Life, Sending};
+use crate::rules::Part;
+use crate::time::Timestamp;
+
+/// The name of the document with what holds for the whole realm.
+pub(super) const BOARD: &str = "board";
+/// The name of the document with those who wait.
+pub(super) const QUEUE: &str = "queue";
+/// How the names of permits' documents begin.
+pub(super) const PERMIT: &str = "permit ";
+/// How the names of sets' documents begin.
+pub(super) const SET: &str = "set ";
+
+/// What holds for the whole realm.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Board {
+    /// The CA's directory URL, and `#shadow` in shadow mode: for people who look into the store.
+    pub realm: String,
+    /// Every bucket was empty then, whatever else is known: after a loss.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub empty_at: Option<Timestamp>,
+    /// The same for the buckets of one limit.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits_empty_at: BTreeMap<String, Timestamp>,
+    /// What an operator has stopped.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub frozen: Vec<Freeze>,
+    /// Names which the CA takes no order for before a person has unpaused them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub paused: Vec<Paused>,
+}
+
+/// What a freeze stops.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// All orders.
+    Everything,
+    /// An account's.
+    Account(String),
+    /// A tenant's.
+    Tenant(String),
+    /// Those with a name of a registered domain.
+    Domain(String),
+}
+
+/// A freeze.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Freeze {
+    /// What it stops.
+    pub scope: Scope,
+    /// Why, for those who are stopped.
+    pub reason: String,
+    /// Who did it.
+    pub by: String,
+    /// When.
+    pub since: Timestamp,
+}
+
+/// A name that the CA has paused for an account.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct Paused {
+    /// The account.
+    pub account: String,
+    /// The name.
+    pub name: String,
+    /// When that was learned.
+    pub since: Timestamp,
+}
+
+/// What is known of a name set.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SetState {
+    /// When a certificate for exactly it was seen to have been issued last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Timestamp>,
+    /// Who has it in hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hand: Option<Hand>,
+    /// Serial numbers of certificates that were counted already: imports can be repeated.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub counted: Vec<Counted>,
+}
+
+/// Who has a set in hand.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Hand {
+    /// The permit.
+    pub permit: String,
+    /// Whose it is.
+    pub holder: String,
+    /// For which account.
+    pub account: String,
+    /// When its lease ends.
+    pub until: Timestamp,
+}
+
+/// A certificate that was counted.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Counted {
+    /// Its serial number, in hexadecimal.
+    pub serial: String,
+    /// When it was issued.
+    pub at: Timestamp,
+}
+
+/// A permit and all that was said about it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Permitted {
+    /// Its number.
+    pub permit: String,
+    /// The account that orders.
+    pub account: String,
+    /// The names.
+    pub names: Vec<String>,
+    /// The set's key.
+    pub set: String,
+    /// To whom it was given.
+    pub holder: String,
+    /// Whose certificate it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// The profile that the order asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// The certificate that the order replaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
+    /// What exempts it.
+    pub claim: Claim,
+    /// Whether its holder says when it sends.
+    pub sending: Sending,
+    /// Where it is.
+    pub life: Life,
+    /// The buckets that it has at stake: name, what of the order takes the token, whether the CA asks.
+    pub stakes: Vec<(String, Part, bool)>,
+    /// Names whose validation failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<String>,
+    /// What the CA said when it refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
+    /// In shadow mode: what would have been said. It was let pass all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadowed>,
+}
+
+/// What the gate would have said, in shadow mode.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Shadowed {
+    /// `allow`, `later` or `never`.
+    pub verdict: String,
+    /// When it would have been let go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Timestamp>,
+    /// Because of what.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocking: Vec<String>,
+}
+
+/// How often in a row a name failed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Failures {
+    pub(super) count: u32,
+    pub(super) last: Timestamp,
+}
+
+pub(super) fn permit_document(permit: &str) -> String {
+    format!("{PERMIT}{permit}")
+}
+
+pub(super) fn set_document(set: &str) -> String {
+    format!("{SET}{set}")
+}
+
+pub(super) fn failures_document(account: &str, name: &str) -> String {
+    format!("failures {account} {name}")
+}
+
+/// What a document says; `None` if there is none.
+pub(super) fn read<'a, T: Deserialize<'a>>(document: &'a Document) -> Result<Option<T>, LedgerError> {
+    if !matches!(document.version, Version::Written(_)) {
+        return Ok(None);
+    }
+    serde_json::from_str(&document.body)
+        .map(Some)
+        .map_err(|error| LedgerError::Row { what: format!("document `{}`", document.name), reason: error.to_string() })
+}
+
+/// A document's text.
+pub(super) fn text<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_else(|error| unreachable!("plain data with text as keys: {error}"))
+}

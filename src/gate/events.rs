@@ -1,0 +1,344 @@
+//! What becomes of a permit: what its holder, its lease or a person says, and what that does to the buckets.
+
+use super::document::{
+    BOARD, Board, Failures, Hand, Paused, Permitted, SetState, failures_document, permit_document, set_document, text,
+};
+use super::record::Entry;
+use super::request::{Dispatch, GateError, Never, Told};
+use super::reserve::blocking;
+use super::stakes::{Draft, backoff_bucket};
+use super::{Gate, View, document};
+use crate::agent::RETRIES;
+use crate::ledger::{Motion, Outcome, Step, Write};
+use crate::name::NameSet;
+use crate::permits::{Event, Holder, Permit, PermitError, State, Terms};
+use crate::time::{Span, Timestamp};
+
+/// Failures of a name that lie further apart than this are not failures in a row: what was tried daily succeeded in between, or nobody
+/// wanted it.
+const IN_A_ROW: Span = Span::from_days(3);
+/// What is added to a `Retry-After`, which the CA rounds to whole seconds.
+const SPARE: Span = Span::from_seconds(1);
+
+/// What is told of a permit, beside the event itself.
+#[derive(Clone, Debug, Default)]
+struct News {
+    /// Names that failed.
+    failed: Vec<String>,
+    /// What the CA said.
+    refusal: Option<String>,
+    /// The bucket that it named.
+    bucket: Option<String>,
+    /// It said that names are paused.
+    paused: bool,
+}
+
+/// A refusal of the CA's, as the holder was told.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Refusal {
+    /// Its `Retry-After`; `None`: there was none.
+    pub retry_after: Option<Span>,
+    /// The problem's `detail`.
+    pub detail: Option<String>,
+    /// The bucket that it names: [`crate::ledger::bucket_name`].
+    pub bucket: Option<String>,
+    /// It says that names of the order are paused.
+    pub paused: bool,
+}
+
+impl Gate {
+    /// The permit of that number, as it stands.
+    ///
+    /// # Errors
+    /// [`GateError::NoPermit`] if there is none.
+    pub fn permit(&mut self, permit: &str) -> Result<Permitted, GateError> {
+        let name = permit_document(permit);
+        self.load(std::slice::from_ref(&name))?;
+        let found = self.documents.get(&name).map_or(Ok(None), document::read)?;
+        found.ok_or_else(|| GateError::NoPermit(permit.to_owned()))
+    }
+
+    /// The holder is about to send the order. A bucket that was raised since the permit was reserved has a say, and so has a freeze.
+    ///
+    /// # Errors
+    /// [`GateError`] where the order must not go out for another reason.
+    pub fn sent(&mut self, permit: &str) -> Result<Dispatch, GateError> {
+        self.tell(permit, "sent", &News::default(), |_| Event::Sent)
+    }
+
+    /// The CA has taken the order: its token is spent.
+    ///
+    /// # Errors
+    /// [`GateError`]; nothing has changed then.
+    pub fn accepted(&mut self, permit: &str) -> Result<Told, GateError> {
+        self.told(permit, "accepted", &News::default(), |_| Event::Accepted)
+    }
+
+    /// The certificate has come.
+    ///
+    /// # Errors
+    /// [`GateError`]; nothing has changed then.
+    pub fn commit(&mut self, permit: &str) -> Result<Told, GateError> {
+        self.told(permit, "commit", &News::default(), |_| Event::Issued)
+    }
+
+    /// The order is dead because the validation of `names` failed, or for another reason if there are none. A name that failed is
+    /// not tried again before its time.
+    ///
+    /// # Errors
+    /// [`GateError`]; nothing has changed then.
+    pub fn fail(&mut self, permit: &str, names: &[String]) -> Result<Told, GateError> {
+        let told = News { failed: names.to_vec(), ..News::default() };
+        self.told(permit, "fail", &told, |_| Event::Failed)
+    }
+
+    /// The order was never sent: all is given back.
+    ///
+    /// # Errors
+    /// [`GateError`]; nothing has changed then.
+    pub fn cancel(&mut self, permit: &str) -> Result<Told, GateError> {
+        self.told(permit, "cancel", &News::default(), |_| Event::Cancelled)
+    }
+
+    /// The holder does not know what came of the order.
+    ///
+    /// # Errors
+    /// [`GateError`]; nothing has changed then.
+    pub fn lost(&mut self, permit: &str) -> Result<Told, GateError> {
+        self.told(permit, "lost", &News::default(), |_| Event::Lost)
+    }
+
+    /// The lease ends no earlier than `lease` from now.
+    ///
+    /// # Errors
+    /// [`GateError`]; nothing has changed then.
+    pub fn extend(&mut self, permit: &str, lease: Span) -> Result<Told, GateError> {
+        self.told(permit, "extend", &News::default(), |at| Event::Extended { lease_end: at.plus(lease) })
+    }
+
+    /// The CA has refused the order: nothing of it counts, and a bucket is emptier than was thought. If it named none, all that it was
+    /// asked for are.
+    ///
+    /// # Errors
+    /// [`GateError`]; nothing has changed then.
+    pub fn refused(&mut self, permit: &str, refusal: &Refusal) -> Result<Told, GateError> {
+        let told = News {
+            refusal: Some(refusal.detail.clone().unwrap_or_default()),
+            bucket: refusal.bucket.clone(),
+            paused: refusal.paused,
+            ..News::default()
+        };
+        let retry_after = refusal.retry_after;
+        self.told(permit, "refused", &told, |at| Event::Refused {
+            retry_at: retry_after.map(|span| at.plus(span).plus(SPARE)),
+        })
+    }
+
+    /// A certificate has been seen that came of the order.
+    ///
+    /// # Errors
+    /// [`GateError`]; nothing has changed then.
+    pub fn found(&mut self, permit: &str, issued_at: Timestamp) -> Result<Told, GateError> {
+        self.told(permit, "found", &News::default(), |_| Event::Found { issued_at })
+    }
+
+    /// It is known that no certificate came of the order, nor will.
+    ///
+    /// # Errors
+    /// [`GateError`]; nothing has changed then.
+    pub fn not_found(&mut self, permit: &str) -> Result<Told, GateError> {
+        self.told(permit, "not-found", &News::default(), |_| Event::NotFound)
+    }
+
+    /// Leases that have ended: each is dealt with as its permit says.
+    pub(super) fn lapse(&mut self, overdue: &[String]) -> Result<(), GateError> {
+        for document in overdue {
+            let Some(permit) = document.strip_prefix(document::PERMIT) else { continue };
+            match self.told(permit, "lapse", &News::default(), |_| Event::Lapsed) {
+                // Somebody else was faster.
+                Err(GateError::NoPermit(_)) => {}
+                other => _ = other?,
+            }
+        }
+        Ok(())
+    }
+
+    fn told(
+        &mut self,
+        permit: &str,
+        what: &str,
+        told: &News,
+        event: impl Fn(Timestamp) -> Event,
+    ) -> Result<Told, GateError> {
+        match self.tell(permit, what, told, event)? {
+            Dispatch::Go(told) => Ok(*told),
+            Dispatch::Later { .. } | Dispatch::Frozen(_) => unreachable!("only sending is asked about"),
+        }
+    }
+
+    fn tell(
+        &mut self,
+        permit: &str,
+        what: &str,
+        told: &News,
+        event: impl Fn(Timestamp) -> Event,
+    ) -> Result<Dispatch, GateError> {
+        let name = permit_document(permit);
+        if !self.documents.contains_key(&name) {
+            self.load(std::slice::from_ref(&name))?;
+        }
+        let known: Option<Permitted> = self.documents.get(&name).map_or(Ok(None), document::read)?;
+        let known = known.ok_or_else(|| GateError::NoPermit(permit.to_owned()))?;
+        let mut documents = vec![BOARD.to_owned(), name, set_document(&known.set)];
+        for failed in &told.failed {
+            if !known.names.contains(failed) {
+                let (permit, names) = (permit.to_owned(), known.names.join(", "));
+                return Err(GateError::NoName { permit, name: failed.clone(), names });
+            }
+            documents.push(failures_document(&known.account, failed));
+        }
+        // Whoever only says that leases have ended need not wait for other leases.
+        let settled = what != "lapse";
+        let (reply, buckets, made) =
+            self.decide(&documents, settled, |gate, view| gate.draft_event(permit, what, told, event(view.at), view))?;
+        let permitted = match made {
+            Ok(permitted) => permitted,
+            Err(Never::Frozen(freeze)) => return Ok(Dispatch::Frozen(freeze)),
+            Err(_) => unreachable!("only a freeze stops what is permitted"),
+        };
+        if !permitted.life.state.is_live() {
+            documents.iter().skip(1).for_each(|name| _ = self.documents.remove(name));
+        }
+        match &reply.outcome {
+            Outcome::Blocked(blocked) => {
+                let blocking = blocking(blocked, &buckets);
+                Ok(Dispatch::Later { at: blocking.last().map_or(reply.at, |last| last.at), blocking })
+            }
+            Outcome::Done { .. } | Outcome::Moved { .. } | Outcome::WentBack => {
+                Ok(Dispatch::Go(Box::new(Told { at: reply.at, mark: reply.mark, permit: permitted })))
+            }
+        }
+    }
+
+    /// What the event comes to, as the documents stand.
+    fn draft_event(
+        &mut self,
+        permit: &str,
+        what: &str,
+        told: &News,
+        event: Event,
+        view: &View<'_>,
+    ) -> Result<(Step, Result<Permitted, Never>), GateError> {
+        let missing = || GateError::NoPermit(permit.to_owned());
+        let before: Permitted = view.read(&permit_document(permit))?.ok_or_else(missing)?;
+        let board = view.board()?;
+        let step = Step::new(self.code.clone(), self.known);
+        if event == Event::Sent
+            && let Some(freeze) = board.frozen.iter().find(|freeze| self.stops(freeze, &before))
+        {
+            return Ok((step, Err(Never::Frozen(freeze.clone()))));
+        }
+        let mut life = self.restored(&before)?;
+        let moves = life
+            .apply(event, view.at)
+            .map_err(|error: PermitError| GateError::Permit { permit: permit.to_owned(), error })?;
+        let (was_live, state) = (before.life.state.is_live(), life.state());
+        let mut draft = Draft::new(step, &self.limits, &board);
+        if event == Event::Sent && before.life.state == State::Reserved {
+            // Its own token is among those held, so no more are asked for.
+            let asked = before.stakes.iter().filter(|(_, _, asked)| *asked);
+            asked.for_each(|(bucket, ..)| draft.ask_for_held(bucket));
+        }
+        let failed = places(&before.names, &told.failed);
+        draft.move_stakes(&before.stakes, &moves, &failed);
+        if let Some(until) = moves.raise {
+            let named = told.bucket.as_ref();
+            let asked = before.stakes.iter().filter(|(_, _, asked)| *asked && named.is_none());
+            let raised: Vec<_> = asked.map(|(bucket, ..)| bucket).chain(named).collect();
+            raised.into_iter().for_each(|bucket| draft.move_token(bucket, Motion::Raise { until }));
+        }
+        let unchanged = life.life() == before.life;
+        if !unchanged || state == State::Failed && before.life.state != State::Failed {
+            self.back_off(&before.account, &told.failed, moves.at, view, &mut draft)?;
+        }
+        let mut step = draft.step;
+        let after = Permitted {
+            life: life.life(),
+            failed: if told.failed.is_empty() { before.failed.clone() } else { told.failed.clone() },
+            refusal: told.refusal.clone().or_else(|| before.refusal.clone()),
+            ..before.clone()
+        };
+        if unchanged && step.moves.is_empty() && after == before {
+            // It was told before, or changes nothing.
+            return Ok((step, Ok(after)));
+        }
+        let lease = state.is_live().then_some(after.life.lease_end);
+        step.writes.push(Write { name: permit_document(permit), body: Some(text(&after)), lease });
+        let set_name = set_document(&after.set);
+        let set: SetState = view.read(&set_name)?.unwrap_or_default();
+        let hand = set.hand.clone().filter(|hand| hand.permit != permit || state.is_live());
+        let hand = hand.map(|hand| Hand { until: after.life.lease_end.max(hand.until), ..hand });
+        let changed = SetState { hand, seen: set.seen.max(moves.seen), ..set.clone() };
+        if changed != set || was_live && !state.is_live() {
+            let body = (changed != SetState::default()).then(|| text(&changed));
+            step.writes.push(Write { name: set_name, body, lease: None });
+        }
+        if told.paused {
+            step.writes.push(paused(&board, &after, moves.at));
+        }
+        let entry = Entry::new(what, Some(permit), &after.holder)
+            .with("state", Some(state))
+            .with("failed", (!told.failed.is_empty()).then_some(&told.failed))
+            .with("detail", told.refusal.as_ref())
+            .with("issued_at", if let Event::Found { issued_at } = event { Some(issued_at) } else { None });
+        step.record = Some(entry.text_with(&step));
+        Ok((step, Ok(after)))
+    }
+
+    /// The permit's machine, as it was stored.
+    fn restored(&mut self, of: &Permitted) -> Result<Permit, GateError> {
+        let names = NameSet::parse(of.names.iter().map(String::as_str));
+        let names = names.map_err(|_bad| GateError::NoPermit(of.permit.clone()))?;
+        let order = self.order(&of.account, &names);
+        Ok(Permit::restore(Terms { order, holder: Holder::new(0), claim: of.claim, sending: of.sending }, of.life))
+    }
+
+    /// Names that failed wait before they are tried again.
+    fn back_off(
+        &self,
+        account: &str,
+        failed: &[String],
+        at: Timestamp,
+        view: &View<'_>,
+        draft: &mut Draft<'_>,
+    ) -> Result<(), GateError> {
+        for name in failed {
+            let document = failures_document(account, name);
+            let before: Option<Failures> = view.read(&document)?;
+            let in_a_row = before.filter(|before| at.since(before.last) <= IN_A_ROW).map_or(0, |before| before.count);
+            let wait = RETRIES[(in_a_row as usize).min(RETRIES.len() - 1)];
+            draft.move_token(&backoff_bucket(account, name), Motion::Raise { until: at.plus(wait) });
+            let body = text(&Failures { count: in_a_row.saturating_add(1), last: at });
+            draft.step.writes.push(Write { name: document, body: Some(body), lease: None });
+        }
+        Ok(())
+    }
+}
+
+/// The places of `failed` among `names`.
+fn places(names: &[String], failed: &[String]) -> Vec<u16> {
+    (0..).zip(names).filter(|(_, name)| failed.contains(name)).map(|(place, _)| place).collect()
+}
+
+/// The board with the permit's names paused.
+fn paused(board: &Board, permit: &Permitted, since: Timestamp) -> Write {
+    let mut board = board.clone();
+    for name in &permit.names {
+        let known = |paused: &Paused| paused.account == permit.account && paused.name == *name;
+        if !board.paused.iter().any(known) {
+            board.paused.push(Paused { account: permit.account.clone(), name: name.clone(), since });
+        }
+    }
+    board.paused.sort_unstable();
+    Write { name: BOARD.to_owned(), body: Some(text(&board)), lease: None }
+}

@@ -1,0 +1,135 @@
+//! From an order to a ledger's buckets: what it has at stake by the rules, under the names and with the quotas that a store is told.
+
+use super::document::Board;
+use crate::counts::Capacity;
+use crate::gcra::Quota;
+use crate::ledger::{Ask, Bucket, Motion, Move, Step, bucket_name, limit_and_key};
+use crate::limits::{LimitName, Limits};
+use crate::permits::Moves;
+use crate::plan::Share;
+use crate::rules::{Exemption, Model, OrderId, Part};
+use crate::time::{Span, Timestamp};
+
+/// How the buckets begin in which names that failed wait before they are tried again. They are no limit of the CA's.
+const BACKOFF: &str = "Backoff";
+
+/// Fills a step's buckets, asks and moves, by name.
+pub(super) struct Draft<'a> {
+    pub(super) step: Step,
+    limits: &'a Limits,
+    board: &'a Board,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) const fn new(step: Step, limits: &'a Limits, board: &'a Board) -> Self {
+        Self { step, limits, board }
+    }
+
+    /// The place of that bucket among the step's; `None` where its limit is off.
+    pub(super) fn bucket(&mut self, name: &str) -> Option<usize> {
+        if let Some(place) = self.step.buckets.iter().position(|bucket| bucket.name == name) {
+            return Some(place);
+        }
+        let quota = quota(self.limits, name)?;
+        let floor = self.floor(name, quota);
+        self.step.buckets.push(Bucket { name: name.to_owned(), quota, floor });
+        Some(self.step.buckets.len() - 1)
+    }
+
+    fn floor(&self, name: &str, quota: Quota) -> Option<Timestamp> {
+        let (limit, _) = limit_and_key(name)?;
+        let of_limit = self.board.limits_empty_at.get(limit.as_str()).copied();
+        self.board.empty_at.max(of_limit).map(|empty_at| empty_at.plus(quota.offset()))
+    }
+
+    /// One token more of it has to fit, beside `ahead` for those who came before.
+    pub(super) fn ask(&mut self, name: &str, headroom: Share, ahead: u32, asked: bool) {
+        let Some(bucket) = self.bucket(name) else { return };
+        let burst = headroom.leaves(self.step.buckets[bucket].quota.burst());
+        self.step.asks.push(Ask { bucket, burst, tokens: ahead.saturating_add(1), asked, beside: None });
+    }
+
+    /// What is held of it has to fit still.
+    pub(super) fn ask_for_held(&mut self, name: &str) {
+        let Some(bucket) = self.bucket(name) else { return };
+        let burst = self.step.buckets[bucket].quota.burst();
+        self.step.asks.push(Ask { bucket, burst, tokens: 0, asked: true, beside: None });
+    }
+
+    /// A failure more of the name must not pause it, nor may its time to be tried again still lie ahead.
+    pub(super) fn ask_for_name(&mut self, account: &str, name: &str, failures: &str, retry_now: bool) {
+        if !retry_now {
+            self.ask(&backoff_bucket(account, name), Share::default(), 0, true);
+        }
+        let Some(beside) = self.bucket(failures) else { return };
+        let Some(bucket) = self.bucket(&pausing_bucket(failures)) else { return };
+        let burst = self.step.buckets[bucket].quota.burst();
+        self.step.asks.push(Ask { bucket, burst, tokens: 1, asked: true, beside: Some(beside) });
+    }
+
+    /// Something happens to a token of it.
+    pub(super) fn move_token(&mut self, name: &str, motion: Motion) {
+        if let Some(bucket) = self.bucket(name) {
+            self.step.moves.push(Move { bucket, motion });
+        }
+    }
+
+    /// What `moves` says for `stakes`. Names whose places are in `failed` failed.
+    pub(super) fn move_stakes(&mut self, stakes: &[(String, Part, bool)], moves: &Moves, failed: &[u16]) {
+        for (bucket, part, asked) in stakes {
+            let has_failed = matches!(part, Part::Failures(name) if failed.contains(name));
+            let Some(motion) = Motion::of(moves.act(*part, has_failed), *asked) else { continue };
+            self.move_token(bucket, motion);
+            if has_failed && matches!(motion, Motion::Spend { .. } | Motion::Charge { .. }) {
+                self.move_token(&pausing_bucket(bucket), Motion::Try);
+            }
+        }
+    }
+}
+
+/// All that `order` has at stake if `exemption` holds.
+pub(super) fn stakes_of(model: &Model, order: OrderId, exemption: Exemption) -> Vec<(String, Part, bool)> {
+    let named = |stake: crate::rules::Stake| {
+        let (limit, key) = model.describe(stake.bucket);
+        (bucket_name(limit, &key), stake.part, stake.asked)
+    };
+    model.stakes(order, exemption).map(named).collect()
+}
+
+/// The bucket in which a name of an account waits before it is tried again.
+pub(super) fn backoff_bucket(account: &str, name: &str) -> String {
+    format!("{BACKOFF} {account} {name}")
+}
+
+/// The bucket of failures in a row beside that of failures.
+fn pausing_bucket(failures: &str) -> String {
+    let key = limit_and_key(failures).map_or("", |(_, key)| key);
+    bucket_name(LimitName::FailedAuthorizationsForPausingPerDomainPerAccount, key)
+}
+
+/// How much a bucket of that name holds, in a store's microseconds; `None` where its limit is off.
+pub(super) fn quota(limits: &Limits, name: &str) -> Option<Quota> {
+    if name.starts_with(BACKOFF) {
+        // One token that is back at once: it is only ever raised.
+        return Quota::new(1, 1, Span::from_nanos(1_000)).ok();
+    }
+    let (limit, key) = limit_and_key(name)?;
+    // Buckets of an account and something else have the account's override.
+    let id = match limit {
+        LimitName::CertificatesPerDomainPerAccount
+        | LimitName::FailedAuthorizationsPerDomainPerAccount
+        | LimitName::FailedAuthorizationsForPausingPerDomainPerAccount => {
+            key.rsplit_once(' ').map_or(key, |(account, _)| account)
+        }
+        LimitName::NewRegistrationsPerIpAddress
+        | LimitName::NewRegistrationsPerIpv6Range
+        | LimitName::NewOrdersPerAccount
+        | LimitName::CertificatesPerDomain
+        | LimitName::CertificatesPerFqdnSet
+        | LimitName::PendingAuthorizationsPerAccount => key,
+    };
+    match limits.capacity(limit, id)? {
+        Capacity::Tokens(quota) => Some(quota.in_micros()),
+        Capacity::Window(_) | Capacity::Concurrent(_) => None,
+    }
+}
