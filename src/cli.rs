@@ -3,11 +3,14 @@
 //! A command reads its world through [`Context`], asks the core, has `report` render the answer, and ends with an [`Exit`]. To add
 //! one: a file with `Args` and `run`, and a line each in [`Command`] and its `run`.
 
+pub mod check;
 pub mod completions;
 pub mod context;
 pub mod exit;
 pub mod failure;
+pub mod gate;
 pub mod input;
+pub mod ledger;
 pub mod limits;
 pub mod man;
 pub mod output;
@@ -63,16 +66,23 @@ const EXAMPLES: &str = "Examples:
   certpace show plan.jsonl --hostname www.example.com
   certpace simulate plan.jsonl          what comes of it when the world is late
   certpace test scenarios               run scenarios, and hold them to what they expect
+  certpace check www.example.com        may this order go out now?
+  certpace gate run --names example.com -- certbot certonly -d example.com
   certpace limits                       what the CA allows, with sources
   certpace limits NewOrdersPerAccount   one limit in detail
   certpace completions bash             completions for a shell";
 
 const EXIT_CODES: &str = "Exit codes:
-  0  done
+  0  done, or allowed
   1  error: bad input, or a file that can't be read or written
   2  usage: an option or argument that certpace does not know
+  3  not now: a limit; the answer says until when
   4  the plan misses its deadline
-  5  a scenario's expectation failed";
+  5  a scenario's expectation failed
+  6  the plan is stale
+  7  never: a refused name, too many names, paused, frozen
+  8  in hand: another holder has the permit for this set
+  9  the ledger can't be reached, or can't be relied on";
 
 /// Options that every command takes.
 #[derive(clap::Args, Clone, Debug)]
@@ -115,6 +125,12 @@ pub enum Command {
     Simulate(simulate::Args),
     /// Run scenarios and hold them to what they expect: regression tests for CI
     Test(test::Args),
+    /// May this order go out now? If not, when? Changes nothing
+    Check(Box<check::Args>),
+    /// Permits for pipelines, from a shared ledger
+    Gate(Box<gate::Args>),
+    /// Look at the ledger, fill it, mend it
+    Ledger(Box<ledger::Args>),
     /// Print the policy in force: limits, profiles, sources, dates
     Limits(limits::Args),
     /// Print completions for a shell
@@ -130,6 +146,9 @@ impl Command {
             Self::Show(args) => show::run(args, &Context::load(global, clock)?),
             Self::Simulate(args) => simulate::run(args, &Context::load(global, clock)?),
             Self::Test(args) => test::run(args, global.format, &Context::load(global, clock)?),
+            Self::Check(args) => check::run(args, &Context::load(global, clock)?),
+            Self::Gate(args) => gate::run(args, &Context::load(global, clock)?),
+            Self::Ledger(args) => ledger::run(args, &Context::load(global, clock)?),
             Self::Limits(args) => limits::run(args, &Context::load(global, clock)?),
             Self::Completions(args) => completions::run(args, Terminal::new(global)),
             Self::Man(args) => man::run(args, Terminal::new(global)),
@@ -152,7 +171,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, clock: &dyn Clock) -> 
     let terminal = Terminal::new(&cli.global);
     cli.command.run(&cli.global, clock).unwrap_or_else(|error| {
         terminal.error(&error);
-        Exit::ERROR
+        Exit::of_error(&error)
     })
 }
 

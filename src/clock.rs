@@ -38,6 +38,13 @@ impl Stopwatch {
     }
 }
 
+/// Waits for that long.
+pub fn sleep(span: Span) {
+    let nanos = u64::try_from(span.nanos()).unwrap_or(0);
+    #[expect(clippy::disallowed_methods, reason = "whoever has to wait does it here")]
+    std::thread::sleep(std::time::Duration::from_nanos(nanos));
+}
+
 /// How a time of one's own follows a clock: the same in earnest, faster for rehearsals, not at all for what-if questions and tests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Timescale {

@@ -44,6 +44,7 @@ pub use events::Refusal;
 pub use names::parse;
 pub use record::Entry;
 pub use request::{Answer, Blocking, Dispatch, GateError, Never, Replaces, Request, Told, Verdict};
+pub use stakes::quota_of;
 
 use std::collections::BTreeMap;
 

@@ -4,7 +4,9 @@
 //! ANSI escapes; [`crate::cli`] takes them out where they are not wanted. Lines are at most [`WIDTH`] columns wide wherever what
 //! they hold can be broken.
 
+pub mod gate;
 pub mod json;
+pub mod ledger;
 pub mod limits;
 pub mod plan;
 pub mod plan_file;

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use super::failure::Hint as _;
 use super::{AskedFormat, Format, GlobalArgs, Terminal};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timescale};
 use crate::limits::{Limits, Overrides, Policy, PolicyError};
 use crate::psl::SuffixList;
 use crate::time::Timestamp;
@@ -28,6 +28,8 @@ pub struct Context {
     pub limits: Limits,
     /// The time, or `--now`.
     pub now: Timestamp,
+    /// How time goes for what asks a ledger's clock: with `--now` it stands still.
+    pub timescale: Timescale,
     /// How to answer.
     pub format: Format,
     /// Where answers, warnings and errors go.
@@ -62,6 +64,7 @@ impl Context {
         Ok(Self {
             limits: Limits { policy, overrides },
             now: global.now.unwrap_or_else(|| clock.now()),
+            timescale: global.now.map_or(Timescale::REAL, Timescale::stopped),
             // What a CI reads is for `test`, which looks at the option itself.
             format: if global.format == AskedFormat::Json { Format::Json } else { Format::Text },
             terminal,

@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+use crate::gate::GateError;
+use crate::ledger::LedgerError;
+
 /// How a command ended.
 ///
 /// | code | meaning |
@@ -9,11 +12,13 @@ use std::process::ExitCode;
 /// | 0 | [`Exit::DONE`] |
 /// | 1 | [`Exit::ERROR`] |
 /// | 2 | [`Exit::USAGE`] |
+/// | 3 | [`Exit::NOT_NOW`] |
 /// | 4 | [`Exit::MISSES_DEADLINE`] |
 /// | 5 | [`Exit::EXPECTATION_FAILED`] |
 /// | 6 | [`Exit::STALE`] |
-///
-/// 3 and 7 to 9 are kept for the commands to come: not now, never, in hand, ledger out of reach.
+/// | 7 | [`Exit::NEVER`] |
+/// | 8 | [`Exit::IN_HAND`] |
+/// | 9 | [`Exit::NO_LEDGER`] |
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub struct Exit(u8);
@@ -25,6 +30,8 @@ impl Exit {
     pub const ERROR: Self = Self(1);
     /// Usage: an option or argument that there is not.
     pub const USAGE: Self = Self(2);
+    /// A limit: the answer says until when, and names every bucket in the way.
+    pub const NOT_NOW: Self = Self(3);
     /// The plan misses its deadline. It is written all the same.
     pub const MISSES_DEADLINE: Self = Self(4);
 
@@ -33,6 +40,39 @@ impl Exit {
 
     /// The plan was made under other limits, and these refuse some of its orders.
     pub const STALE: Self = Self(6);
+
+    /// Not until a person does something: a refused name, too many names, paused, frozen.
+    pub const NEVER: Self = Self(7);
+
+    /// Another holder has the permit for this set.
+    pub const IN_HAND: Self = Self(8);
+
+    /// The ledger can't be reached, or can't be relied on.
+    pub const NO_LEDGER: Self = Self(9);
+
+    /// How a command ends that fails with `error`.
+    pub fn of_error(error: &anyhow::Error) -> Self {
+        let ledger = error.chain().find_map(|cause| {
+            cause.downcast_ref::<GateError>().and_then(GateError::ledger).or_else(|| cause.downcast_ref())
+        });
+        match ledger {
+            None | Some(LedgerError::Url { .. }) => Self::ERROR,
+            Some(
+                LedgerError::Unreachable { .. }
+                | LedgerError::NotInitialised { .. }
+                | LedgerError::Damaged { .. }
+                | LedgerError::WentBack { .. }
+                | LedgerError::Schema { .. }
+                | LedgerError::Unsafe { .. }
+                | LedgerError::Row { .. },
+            ) => Self::NO_LEDGER,
+        }
+    }
+
+    /// A code that a program run by certpace ended with.
+    pub const fn of_program(code: u8) -> Self {
+        Self(code)
+    }
 
     /// The number that the shell sees.
     #[must_use]

@@ -23,7 +23,9 @@ impl Interrupt {
         interrupt
     }
 
-    fn has_come(&self) -> bool {
+    /// Whether one has come.
+    #[must_use]
+    pub fn has_come(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }

@@ -66,17 +66,39 @@ impl Gate {
     /// # Errors
     /// [`GateError`] where the ledger can't be written.
     pub fn assume_empty(&mut self, limits: &[LimitName], epoch: bool, by: &str) -> Result<Mark, GateError> {
-        let mut opened = self.known;
-        self.decide(&[BOARD.to_owned()], false, |gate, view| {
+        self.empty(limits, None, epoch, by)
+    }
+
+    /// What happened after `since` is not known: as much as the limits allow may have been spent, so that all buckets count as empty now,
+    /// and what is open is unknown, since it may have gone out. A new epoch begins. Returns how many permits were open.
+    ///
+    /// # Errors
+    /// [`GateError`] where the ledger can't be written.
+    pub fn lose_since(&mut self, since: Timestamp, by: &str) -> Result<usize, GateError> {
+        self.empty(&[], Some(since), true, by)?;
+        let open: Vec<_> = self.permits()?.into_iter().filter(|permit| permit.life.state.is_live()).collect();
+        for permit in &open {
+            self.lost(&permit.permit)?;
+        }
+        Ok(open.len())
+    }
+
+    fn empty(
+        &mut self,
+        limits: &[LimitName],
+        since: Option<Timestamp>,
+        epoch: bool,
+        by: &str,
+    ) -> Result<Mark, GateError> {
+        let (reply, ..) = self.decide(&[BOARD.to_owned()], false, |gate, view| {
             let mut board = view.board()?;
             if limits.is_empty() {
-                board.empty_at = Some(view.at);
+                (board.empty_at, board.unknown_since) = (Some(view.at), since);
             }
             board.limits_empty_at.extend(limits.iter().map(|limit| (limit.as_str().to_owned(), view.at)));
             Ok((gate.board_step("recover", by, board, epoch), ()))
-        })
-        .map(|(reply, ..)| opened = reply.mark)?;
-        Ok(opened)
+        })?;
+        Ok(reply.mark)
     }
 
     fn change_board<T>(

@@ -28,7 +28,10 @@ pub struct Board {
     /// Every bucket was empty then, whatever else is known: after a loss.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub empty_at: Option<Timestamp>,
-    /// The same for the buckets of one limit.
+    /// From when until then nobody knows what happened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown_since: Option<Timestamp>,
+    /// When the buckets of one limit were empty, likewise.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub limits_empty_at: BTreeMap<String, Timestamp>,
     /// What an operator has stopped.

@@ -30,7 +30,7 @@ impl<'a> Draft<'a> {
         if let Some(place) = self.step.buckets.iter().position(|bucket| bucket.name == name) {
             return Some(place);
         }
-        let quota = quota(self.limits, name)?;
+        let quota = quota_of(self.limits, name)?;
         let floor = self.floor(name, quota);
         self.step.buckets.push(Bucket { name: name.to_owned(), quota, floor });
         Some(self.step.buckets.len() - 1)
@@ -108,7 +108,8 @@ fn pausing_bucket(failures: &str) -> String {
 }
 
 /// How much a bucket of that name holds, in a store's microseconds; `None` where its limit is off.
-pub(super) fn quota(limits: &Limits, name: &str) -> Option<Quota> {
+#[must_use]
+pub fn quota_of(limits: &Limits, name: &str) -> Option<Quota> {
     if name.starts_with(BACKOFF) {
         // One token that is back at once: it is only ever raised.
         return Quota::new(1, 1, Span::from_nanos(1_000)).ok();
