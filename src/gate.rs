@@ -32,6 +32,7 @@
 mod board;
 mod document;
 mod events;
+pub mod journal;
 mod names;
 mod queue;
 mod record;

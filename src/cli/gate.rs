@@ -3,11 +3,13 @@
 pub mod asked;
 pub mod events;
 pub mod freeze;
+pub mod loss;
 pub mod many;
 pub mod reserve;
 pub mod run;
 
 use crate::clock::Timescale;
+use crate::gate::journal::News;
 use crate::gate::{Never, Verdict};
 use crate::ledger::Mark;
 use crate::report::gate::GateReport;
@@ -81,11 +83,11 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         Command::Run(args) => run::run(args, context),
         Command::Sent(args) => events::sent(args, context),
         Command::Accepted(args) => events::told(args, context, |gate, permit| gate.accepted(permit)),
-        Command::Commit(args) => events::told(args, context, |gate, permit| gate.commit(permit)),
+        Command::Commit(args) => events::news(args, &News::Issued, context),
         Command::Fail(args) => events::fail(args, context),
-        Command::Cancel(args) => events::told(args, context, |gate, permit| gate.cancel(permit)),
+        Command::Cancel(args) => events::news(args, &News::Cancelled, context),
         Command::Refused(args) => events::refused(args, context),
-        Command::Lost(args) => events::told(args, context, |gate, permit| gate.lost(permit)),
+        Command::Lost(args) => events::news(args, &News::Lost, context),
         Command::Extend(args) => events::extend(args, context),
         Command::Reconcile(args) => events::reconcile(args, context),
         Command::List(args) => events::list(args, context),

@@ -45,8 +45,20 @@ enum Mode<'a> {
     Ask,
     /// In earnest; for one who waits, with its ticket.
     Take(Option<&'a str>),
-    /// It goes out whatever would be said, which may be noted.
-    LetPass(Option<&'a Shadowed>),
+    /// It goes out whatever would be said, which is noted.
+    LetPass(&'a Shadowed),
+    /// It has gone out while the ledger was gone, and was exempt then.
+    Replay,
+}
+
+impl Mode<'_> {
+    /// Whether it goes out whatever would be said.
+    const fn lets_pass(self) -> bool {
+        match self {
+            Self::Ask | Self::Take(_) => false,
+            Self::LetPass(_) | Self::Replay => true,
+        }
+    }
 }
 
 /// What the gate says of itself, before any bucket is asked; and what it would do.
@@ -83,12 +95,12 @@ impl Gate {
         self.ask(request, Mode::Ask)
     }
 
-    /// Lets the order pass whatever is in the buckets: for orders that have gone out while the ledger was gone.
+    /// A permit for a renewal that went out inside its window while the ledger was gone, whatever is in the buckets.
     ///
     /// # Errors
     /// As [`Self::reserve`].
-    pub fn let_pass(&mut self, request: &Request) -> Result<Answer, GateError> {
-        self.ask(request, Mode::LetPass(None))
+    pub fn replay(&mut self, request: &Request) -> Result<Answer, GateError> {
+        self.ask(request, Mode::Replay)
     }
 
     /// Shadow mode, in a [`Realm::shadow`](crate::ledger::Realm::shadow): lets the order pass, and notes in its permit what
@@ -104,7 +116,7 @@ impl Gate {
             Verdict::Allow { .. } | Verdict::InHand { .. } => (None, Vec::new()),
         };
         let shadowed = Shadowed { verdict: would.verdict.word().to_owned(), retry_at, blocking };
-        Ok((self.ask(request, Mode::LetPass(Some(&shadowed)))?, would))
+        Ok((self.ask(request, Mode::LetPass(&shadowed))?, would))
     }
 
     /// One who waited does so no more. Whether it did.
@@ -134,7 +146,7 @@ impl Gate {
         self.documents.entry(set.clone()).or_insert_with(absent);
         let mut number = None;
         let (reply, buckets, made) = self.decide(&documents, true, |gate, view| {
-            if let (Err(never), false) = (&refused, matches!(mode, Mode::LetPass(_))) {
+            if let (Err(never), false) = (&refused, mode.lets_pass()) {
                 return Ok((Step::new(gate.code.clone(), gate.known), Made::Never(never.clone())));
             }
             let number = number.get_or_insert_with(|| gate.number()).clone();
@@ -158,7 +170,7 @@ impl Gate {
         let (board, queue) = (view.board()?, view.read::<Queue>(QUEUE)?.unwrap_or_default());
         let state: SetState = view.read(set)?.unwrap_or_default();
         let step = Step::new(self.code.clone(), self.known);
-        let lets_pass = matches!(mode, Mode::LetPass(_));
+        let lets_pass = mode.lets_pass();
         if !lets_pass && let Some(never) = self.stopped(request, &board) {
             return Ok((step, Made::Never(never)));
         }
@@ -172,7 +184,7 @@ impl Gate {
         }
         let at = view.at;
         let lease_end = at.plus(request.lease);
-        let (claim, valid) = self.claim(request, &state, lease_end, at);
+        let (claim, valid) = self.claim(request, &state, mode, lease_end, at);
         let order = self.order(&request.account, &request.names);
         let stakes = stakes_of(&self.model, order, claim.exemption());
 
@@ -196,7 +208,7 @@ impl Gate {
         let terms = Terms { order, holder: Holder::new(0), claim, sending: request.sending };
         let (permit, moves) = Permit::reserve(terms, lease_end, at);
         draft.move_stakes(&stakes, &moves, &[]);
-        let shadow = if let Mode::LetPass(shadow) = mode { shadow.cloned() } else { None };
+        let shadow = if let Mode::LetPass(shadow) = mode { Some(shadow.clone()) } else { None };
         let permitted = Permitted { shadow, ..permitted(request, number, claim, &permit, stakes) };
         let hand = Hand {
             permit: number.to_owned(),
@@ -241,6 +253,7 @@ impl Gate {
         &self,
         request: &Request,
         state: &SetState,
+        mode: Mode<'_>,
         lease_end: Timestamp,
         now: Timestamp,
     ) -> (Claim, (Timestamp, Timestamp)) {
@@ -249,6 +262,7 @@ impl Gate {
         let same_set_until = state.seen.map(|seen| seen.plus(memory)).filter(|until| lease_end < *until);
         let window = request.replaces.as_ref().and_then(|replaces| replaces.window);
         match (window, same_set_until) {
+            (Some((_, until)), _) if mode == Mode::Replay => (Claim::Ari { until, same_set_until }, always),
             (Some((start, end)), _) if start <= now && now.plus(WINDOW_LEAD) < end => {
                 (Claim::Ari { until: end, same_set_until }, (start, end.minus(WINDOW_LEAD)))
             }
@@ -326,7 +340,7 @@ impl Gate {
 fn comer<'a>(request: &'a Request, mode: Mode<'a>) -> Comer<'a> {
     let ticket = match mode {
         Mode::Take(ticket) => ticket,
-        Mode::Ask | Mode::LetPass(_) => None,
+        Mode::Ask | Mode::LetPass(_) | Mode::Replay => None,
     };
     let tenant = request.tenant.as_deref().unwrap_or("");
     Comer { tenant, urgent: request.urgent, priority: request.priority, ticket }

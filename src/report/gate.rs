@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! {"certpace_gate":1,"verdict":"allow|later|never|in-hand","at","retry_at","blocking":[{"limit","key","retry_at"}],
-//!  "reason","exemption":"none|same-set|ari","permit":{…},"holder","until","would","epoch","sequence"}
+//!  "reason","exemption":"none|same-set|ari","permit":{…},"local_permit","holder","until","would","epoch","sequence"}
 //! ```
 //!
 //! What does not apply is left out. `blocking` has every bucket in the way; its `limit` is null for a name that failed and waits before it
@@ -48,6 +48,9 @@ pub struct GateReport {
     /// The permit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub permit: Option<PermitReport>,
+    /// The number of a permit that was given without a ledger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_permit: Option<String>,
     /// Who has the set in hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
@@ -138,6 +141,7 @@ impl GateReport {
             reason: None,
             exemption: None,
             permit: None,
+            local_permit: None,
             holder: None,
             until: None,
             would: None,
@@ -169,6 +173,13 @@ impl GateReport {
         Self { permit, ..Self::new("allow", told.at, told.mark) }
     }
 
+    /// The answer where the ledger is gone, and the order is exempt.
+    #[must_use]
+    pub fn local(permit: &str, at: Timestamp, until: Option<Timestamp>) -> Self {
+        let report = Self::new("allow", at, Mark::default());
+        Self { local_permit: Some(permit.to_owned()), until, exemption: Some(Exemption::Ari), ..report }
+    }
+
     /// The answer to one who is about to send.
     #[must_use]
     pub fn of_dispatch(dispatch: &Dispatch, at: Timestamp, mark: Mark) -> Self {
@@ -188,9 +199,9 @@ impl GateReport {
     #[must_use]
     pub fn text(&self) -> String {
         let mut out = String::new();
-        match (self.verdict, &self.permit) {
+        match (self.verdict, self.permit.as_ref().map(|permit| &permit.permit).or(self.local_permit.as_ref())) {
             ("allow", Some(permit)) => {
-                let _infallible = writeln!(out, "{}", permit.permit);
+                let _infallible = writeln!(out, "{permit}");
             }
             ("allow", None) => {
                 let exempt = match self.exemption {

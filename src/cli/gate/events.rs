@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use super::super::ledger::session::{LedgerOptions, Session, Use};
 use super::super::{Context, Exit, Format, TEMPLATE};
 use super::asked::lease;
-use super::print;
-use crate::gate::{Dispatch, Gate, GateError, Refusal, Told};
+use super::{loss, print};
+use crate::gate::journal::{LOCAL, News};
+use crate::gate::{Dispatch, Gate, GateError, Told};
 use crate::name::Identifier;
 use crate::permits::State;
 use crate::report::gate::{GateReport, ListReport};
 use crate::report::json;
-use crate::time::{Span, Timestamp};
+use crate::time::{NS_PER_S, Span, Timestamp};
 
 /// A permit.
 #[derive(clap::Args, Clone, Debug)]
@@ -138,11 +139,28 @@ pub fn told(
     Ok(Exit::DONE)
 }
 
+/// Tells what came of the order: the ledger, or if that is gone the journal, where the permit was given without it.
+///
+/// # Errors
+/// Where neither can be told, or it makes no sense.
+pub fn news(args: &Args, news: &News, context: &Context) -> anyhow::Result<Exit> {
+    match loss::tell(&args.permit, news, &args.ledger, args.shadow, context)? {
+        Some(told) => print(&GateReport::of_told(&told), context)?,
+        None => print(&GateReport::local(&args.permit, context.now, None), context)?,
+    }
+    Ok(Exit::DONE)
+}
+
 /// `gate sent`: the one event that is asked about.
 ///
 /// # Errors
 /// Where the ledger can't be used, or the order must not go out any more.
 pub fn sent(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+    if args.permit.starts_with(LOCAL) {
+        // It was durable before it was given.
+        print(&GateReport::local(&args.permit, context.now, None), context)?;
+        return Ok(Exit::DONE);
+    }
     let mut session = open(args, context)?;
     let dispatch = session.gate.sent(&args.permit)?;
     let (at, mark) = (session.gate.now()?, session.gate.mark());
@@ -163,7 +181,7 @@ pub fn fail(args: &FailArgs, context: &Context) -> anyhow::Result<Exit> {
     // As the permit has them.
     let canonical = |name: &String| Identifier::parse(name).map_or_else(|_| name.clone(), |name| name.to_string());
     let names: Vec<_> = args.names.iter().map(canonical).collect();
-    told(&args.of, context, |gate, permit| gate.fail(permit, &names))
+    news(&args.of, &News::Failed { names }, context)
 }
 
 /// `gate refused`.
@@ -171,8 +189,8 @@ pub fn fail(args: &FailArgs, context: &Context) -> anyhow::Result<Exit> {
 /// # Errors
 /// As [`told`].
 pub fn refused(args: &RefusedArgs, context: &Context) -> anyhow::Result<Exit> {
-    let refusal = Refusal { retry_after: args.retry_after, detail: args.detail.clone(), ..Refusal::default() };
-    told(&args.of, context, |gate, permit| gate.refused(permit, &refusal))
+    let retry_after_seconds = args.retry_after.map(|span| span.nanos() / NS_PER_S);
+    news(&args.of, &News::Refused { retry_after_seconds, detail: args.detail.clone() }, context)
 }
 
 /// `gate extend`.

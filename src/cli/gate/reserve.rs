@@ -6,6 +6,7 @@ use super::super::ledger::session::{LedgerOptions, Session, Use};
 use super::super::output::Interrupt;
 use super::super::{Context, Exit, TEMPLATE};
 use super::asked::{OrderOptions, PermitOptions, lease};
+use super::loss::{self, Passed};
 use super::{exit_of, never, print, time_passes};
 use crate::clock;
 use crate::gate::{Answer, Request, Verdict};
@@ -77,20 +78,25 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         Ok(request) => request,
         Err(refused) => return never(&refused, context),
     };
-    let mut session = args.ledger.open(context, Use::Write, args.shadow)?;
     if args.shadow {
-        let (answer, would) = session.gate.shadow(&request)?;
-        session.remember();
-        let report = GateReport { would: Some(Box::new(GateReport::of(&would))), ..GateReport::of(&answer) };
-        print(&report, context)?;
-        if exit_of(&would.verdict) != Exit::DONE {
-            context
-                .terminal
-                .warn(&format!("in earnest it would have been: {}", GateReport::of(&would).text().trim_end()));
-        }
-        return Ok(exit_of(&answer.verdict));
+        return shadow(args, &request, context);
     }
-    let answer = ask(&mut session, &request, args.wait.wait, context)?;
+    let asked = args
+        .ledger
+        .open(context, Use::Write, false)
+        .and_then(|mut session| ask(&mut session, &request, args.wait.wait, context));
+    let answer = match asked {
+        Ok(answer) => answer,
+        Err(error) => {
+            return match loss::pass(&request, &args.ledger, context, error)? {
+                Passed::Not(exit) => Ok(exit),
+                Passed::Go(permit, until) => {
+                    print(&GateReport::local(&permit, context.now, Some(until)), context)?;
+                    Ok(Exit::DONE)
+                }
+            };
+        }
+    };
     print(&GateReport::of(&answer), context)?;
     if let Verdict::Allow { permit: Some(permit), .. } = &answer.verdict {
         context.terminal.hint(&format!(
@@ -98,6 +104,19 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             permit.life.lease_end, permit.permit
         ));
     }
+    Ok(exit_of(&answer.verdict))
+}
+
+/// Lets it pass, and says what would have been said.
+fn shadow(args: &Args, request: &Request, context: &Context) -> anyhow::Result<Exit> {
+    let mut session = args.ledger.open(context, Use::Write, true)?;
+    let (answer, would) = session.gate.shadow(request)?;
+    session.remember();
+    let would_report = GateReport::of(&would);
+    if exit_of(&would.verdict) != Exit::DONE {
+        context.terminal.warn(&format!("in earnest it would have been: {}", would_report.text().trim_end()));
+    }
+    print(&GateReport { would: Some(Box::new(would_report)), ..GateReport::of(&answer) }, context)?;
     Ok(exit_of(&answer.verdict))
 }
 

@@ -13,11 +13,13 @@ use super::super::ledger::session::{LedgerOptions, Session, Use};
 use super::super::output::Interrupt;
 use super::super::{Context, Exit, TEMPLATE};
 use super::asked::{OrderOptions, PermitOptions};
+use super::loss::{self, Passed};
 use super::reserve::{WaitOptions, ask};
 use super::{exit_of, never, print, time_passes};
 use crate::clock::{self, Stopwatch};
 use crate::digest::sha256;
-use crate::gate::{Dispatch, Permitted, Verdict};
+use crate::gate::journal::News;
+use crate::gate::{Dispatch, Request, Verdict};
 use crate::permits::Sending;
 use crate::report::gate::{GateReport, word};
 use crate::time::Span;
@@ -70,17 +72,6 @@ const NEXT: &str = "The command finds its permit in CERTPACE_PERMIT. If it ends 
 unless --certificate or --if-it-fails says. The permit is extended while it runs.
 Exit codes: the command's own if it ran; else 3 later: a limit, 7 never, 8 another holder has it in hand, 9 no ledger.";
 
-/// What came of the order.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Came {
-    Issued,
-    /// The order is dead; of its names nothing is known.
-    Nothing,
-    /// The order is dead, and every name is taken to have failed.
-    Failed,
-    Unknown,
-}
-
 /// Asks for a permit, runs the command, and tells what came of it.
 ///
 /// # Errors
@@ -90,69 +81,85 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         Ok(request) => request,
         Err(refused) => return never(&refused, context),
     };
+    let mut held = match reserve(args, &request, context) {
+        Ok(Ok(held)) => held,
+        Ok(Err(exit)) => return Ok(exit),
+        Err(error) => match loss::pass(&request, &args.ledger, context, error)? {
+            Passed::Go(number, _) => Held { number, session: None },
+            Passed::Not(exit) => return Ok(exit),
+        },
+    };
+    let names: Vec<_> = request.names.identifiers().iter().map(ToString::to_string).collect();
+    let (status, news) = perform(args, &mut held, names, request.lease, context)?;
+    let told = loss::tell(&held.number, &news, &args.ledger, args.shadow, context)
+        .with_context(|| format!("the command has ended, and the ledger could not be told: permit {}", held.number))?;
+    let state = told.map_or("noted in the journal", |told| word(told.state()));
+    context.terminal.hint(&format!("permit {}: {state}", held.number));
+    let signalled = status.signal().and_then(|signal| u8::try_from(signal).ok()).map(|signal| 128 | signal);
+    let code = status.code().and_then(|code| u8::try_from(code).ok()).or(signalled);
+    Ok(Exit::of_program(code.unwrap_or(1)))
+}
+
+/// A permit in hand, with the ledger that gave it, if one did.
+struct Held {
+    number: String,
+    session: Option<Session>,
+}
+
+/// A permit that says the order is being sent; or how the command ends without one, its answer printed.
+fn reserve(args: &Args, request: &Request, context: &Context) -> anyhow::Result<Result<Held, Exit>> {
     let mut session = args.ledger.open(context, Use::Write, args.shadow)?;
     let answer = if args.shadow {
-        session.gate.shadow(&request)?.0
+        session.gate.shadow(request)?.0
     } else {
-        ask(&mut session, &request, args.wait.wait, context)?
+        ask(&mut session, request, args.wait.wait, context)?
     };
     let Verdict::Allow { permit: Some(permit), .. } = &answer.verdict else {
         print(&GateReport::of(&answer), context)?;
-        return Ok(exit_of(&answer.verdict));
+        return Ok(Err(exit_of(&answer.verdict)));
     };
     let dispatch = session.gate.sent(&permit.permit)?;
     session.remember();
-    if !matches!(dispatch, Dispatch::Go(_)) {
-        session.gate.cancel(&permit.permit)?;
-        print(&GateReport::of_dispatch(&dispatch, answer.at, answer.mark), context)?;
-        return Ok(if matches!(dispatch, Dispatch::Frozen(_)) { Exit::NEVER } else { Exit::NOT_NOW });
-    }
-    perform(args, permit, &mut session, request.lease, context)
+    let exit = match dispatch {
+        Dispatch::Go(_) => return Ok(Ok(Held { number: permit.permit.clone(), session: Some(session) })),
+        Dispatch::Later { .. } => Exit::NOT_NOW,
+        Dispatch::Frozen(_) => Exit::NEVER,
+    };
+    session.gate.cancel(&permit.permit)?;
+    print(&GateReport::of_dispatch(&dispatch, answer.at, answer.mark), context)?;
+    Ok(Err(exit))
 }
 
+/// Runs the command, and says how it ended and what came of the order.
 fn perform(
     args: &Args,
-    permit: &Permitted,
-    session: &mut Session,
+    held: &mut Held,
+    names: Vec<String>,
     lease: Span,
     context: &Context,
-) -> anyhow::Result<Exit> {
-    let number = &permit.permit;
+) -> anyhow::Result<(ExitStatus, News)> {
     let before = args.certificate.as_deref().map(contents);
     let Some((program, arguments)) = args.command.split_first() else { unreachable!("clap asks for one") };
-    let spawned = Command::new(program).args(arguments).env("CERTPACE_PERMIT", number).spawn();
+    let spawned = Command::new(program).args(arguments).env("CERTPACE_PERMIT", &held.number).spawn();
     let mut child = match spawned {
         Ok(child) => child,
         Err(error) => {
             // Nothing was sent, though it was about to be.
-            session.gate.fail(number, &[])?;
-            session.remember();
+            loss::tell(&held.number, &News::Failed { names: Vec::new() }, &args.ledger, args.shadow, context)?;
             return Err(anyhow!("can't run {}: {error}", program.display()))
                 .hint("the permit was given back, but for its order token");
         }
     };
-    let status = look_after(&mut child, number, session, lease, context)?;
+    let status = look_after(&mut child, held, lease, context)?;
     let changed = before.map(|before| before != args.certificate.as_deref().map_or_else(Vec::new, contents));
-    let came = match (changed, status.code(), args.if_it_fails.as_str()) {
-        (Some(true), _, _) | (None, Some(0), _) => Came::Issued,
-        (Some(false), Some(0), _) => Came::Nothing,
-        (_, Some(_), "failed") => Came::Failed,
-        (Some(false), Some(_), _) => Came::Failed,
-        (_, _, _) => Came::Unknown,
+    let news = match (changed, status.code(), args.if_it_fails.as_str()) {
+        (Some(true), _, _) | (None, Some(0), _) => News::Issued,
+        // It ended well and made no certificate: it had nothing to do.
+        (Some(false), Some(0), _) => News::Failed { names: Vec::new() },
+        (_, Some(_), "failed") | (Some(false), Some(_), _) => News::Failed { names },
+        (_, _, _) => News::Lost,
     };
-    let told = match came {
-        Came::Issued => session.gate.commit(number),
-        Came::Nothing => session.gate.fail(number, &[]),
-        Came::Failed => session.gate.fail(number, &permit.names),
-        Came::Unknown => session.gate.lost(number),
-    };
-    let told =
-        told.with_context(|| format!("the command has ended, and the ledger could not be told: permit {number}"))?;
-    session.remember();
-    context.terminal.hint(&format!("permit {number}: {}", word(told.state())));
-    let signalled = status.signal().and_then(|signal| u8::try_from(signal).ok()).map(|signal| 128 | signal);
-    let code = status.code().and_then(|code| u8::try_from(code).ok()).or(signalled);
-    Ok(Exit::of_program(code.unwrap_or(1)))
+    Ok((status, news))
 }
 
 /// What tells one certificate's file from the next.
@@ -161,13 +168,7 @@ fn contents(path: &Path) -> Vec<u8> {
 }
 
 /// Waits for the command, keeps its permit, and hands on an interrupt.
-fn look_after(
-    child: &mut Child,
-    permit: &str,
-    session: &mut Session,
-    lease: Span,
-    context: &Context,
-) -> anyhow::Result<ExitStatus> {
+fn look_after(child: &mut Child, held: &mut Held, lease: Span, context: &Context) -> anyhow::Result<ExitStatus> {
     let interrupt = Interrupt::watch();
     let mut extended = Stopwatch::start();
     let mut handed_on = false;
@@ -182,9 +183,13 @@ fn look_after(
                 let _ended = rustix::process::kill_process(process, rustix::process::Signal::TERM);
             }
         }
-        if time_passes(context) && extended.elapsed().nanos() > lease.nanos() / 2 {
+        let half = extended.elapsed().nanos() > lease.nanos() / 2;
+        if half
+            && time_passes(context)
+            && let Held { number, session: Some(session) } = held
+        {
             extended = Stopwatch::start();
-            if let Err(error) = session.gate.extend(permit, lease) {
+            if let Err(error) = session.gate.extend(number, lease) {
                 context.terminal.warn(&format!("the permit could not be extended: {error}"));
             }
         }

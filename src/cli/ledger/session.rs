@@ -8,10 +8,12 @@ use std::path::PathBuf;
 use anyhow::{Context as _, anyhow, bail};
 
 use super::super::failure::Hint as _;
+use super::super::gate::loss::OnLoss;
 use super::super::{Context, Terminal};
 use crate::clock::SystemClock;
 use crate::digest::sha256;
 use crate::gate::Gate;
+use crate::gate::journal::Journal;
 use crate::ledger::{Access, LedgerError, LedgerUrl, Mark, MemoryStore, Realm, Store, open};
 
 /// Which ledger.
@@ -27,6 +29,9 @@ pub struct LedgerOptions {
     /// The CA's directory URL; each has a ledger of its own [default: the policy's]
     #[arg(long, value_name = "URL")]
     pub directory: Option<String>,
+    /// Without a ledger: closed, nothing goes out; exempt, a renewal inside its ARI window does, and is told to the ledger later
+    #[arg(long, value_name = "closed|exempt", default_value = "closed", hide_possible_values = true)]
+    pub on_ledger_loss: OnLoss,
 }
 
 /// What a command is going to do with a ledger.
@@ -92,7 +97,41 @@ impl LedgerOptions {
         if let Some(seen) = &seen {
             gate.has_seen(seen.mark);
         }
+        if purpose == Use::Write && !shadow {
+            self.replay(&mut gate, context)?;
+        }
         Ok(Session { gate, url, seen })
+    }
+
+    /// Where the journal of this ledger is kept on this machine.
+    fn journal_path(&self, context: &Context) -> anyhow::Result<PathBuf> {
+        let of = format!("{} {}", place(&self.url()?)?, self.realm(context)?);
+        Ok(state_folder()?.join("journal").join(format!("{}.jsonl", &sha256([of.as_bytes()])[..16])))
+    }
+
+    /// What went out while the ledger was gone.
+    ///
+    /// # Errors
+    /// Where it can't be read.
+    pub fn journal(&self, context: &Context) -> anyhow::Result<Journal> {
+        let path = self.journal_path(context)?;
+        Journal::open(&path)
+            .with_context(|| format!("can't read the journal {}", path.display()))
+            .hint("it says what went out while the ledger was gone; mend the line, or move the file away and `certpace ledger import` what was issued")
+    }
+
+    /// Tells the ledger what went out while it was gone.
+    fn replay(&self, gate: &mut Gate, context: &Context) -> anyhow::Result<()> {
+        if !self.journal_path(context).is_ok_and(|path| path.exists()) {
+            return Ok(());
+        }
+        let learned = self.journal(context)?.replay(gate, context.now)?;
+        if learned > 0 {
+            context
+                .terminal
+                .warn(&format!("the ledger is back, and has learned of {learned} renewals that went out without it"));
+        }
+        Ok(())
     }
 
     /// Opens it to go on from where it is, whatever was seen of it.
@@ -202,6 +241,14 @@ impl Session {
     }
 }
 
+/// What tells a ledger from others on this machine.
+fn place(url: &LedgerUrl) -> anyhow::Result<String> {
+    Ok(match url {
+        LedgerUrl::Sqlite(path) => std::path::absolute(path)?.display().to_string(),
+        LedgerUrl::Redis { .. } | LedgerUrl::Postgres { .. } => url.to_string(),
+    })
+}
+
 /// The highest mark that this user has seen of a ledger, in a file.
 struct Seen {
     file: File,
@@ -214,11 +261,7 @@ impl Seen {
         let open = || -> anyhow::Result<Self> {
             let folder = state_folder()?.join("seen");
             fs::create_dir_all(&folder)?;
-            let path = match url {
-                LedgerUrl::Sqlite(path) => std::path::absolute(path)?.display().to_string(),
-                LedgerUrl::Redis { .. } | LedgerUrl::Postgres { .. } => url.to_string(),
-            };
-            let path = folder.join(format!("{}.json", &sha256([path.as_bytes()])[..16]));
+            let path = folder.join(format!("{}.json", &sha256([place(url)?.as_bytes()])[..16]));
             let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
             let mut file = file.with_context(|| format!("can't open {}", path.display()))?;
             let mark = read(&mut file)?;
