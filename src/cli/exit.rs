@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
+use super::failure::find;
 use crate::gate::GateError;
+use crate::gate::journal::ReplayError;
 use crate::ledger::LedgerError;
 
 /// How a command ended.
@@ -52,9 +54,12 @@ impl Exit {
 
     /// How a command ends that fails with `error`.
     pub fn of_error(error: &anyhow::Error) -> Self {
-        let ledger = error.chain().find_map(|cause| {
-            cause.downcast_ref::<GateError>().and_then(GateError::ledger).or_else(|| cause.downcast_ref())
+        let replayed = find::<ReplayError>(error).and_then(|error| match error {
+            ReplayError::Gate(error) => Some(error),
+            ReplayError::File(_) => None,
         });
+        let gate = find::<GateError>(error).or(replayed);
+        let ledger = gate.and_then(GateError::ledger).or_else(|| find::<LedgerError>(error));
         match ledger {
             None | Some(LedgerError::Url { .. }) => Self::ERROR,
             Some(

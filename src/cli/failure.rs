@@ -42,6 +42,14 @@ pub fn hinted(error: anyhow::Error, hint: impl Into<String>) -> anyhow::Error {
     Hinted { error, hint: hint.into() }.into()
 }
 
+/// The error of type `T` among an error and its causes, hinted or not.
+pub(super) fn find<T: Error + 'static>(error: &anyhow::Error) -> Option<&T> {
+    error.chain().find_map(|cause| match cause.downcast_ref::<Hinted>() {
+        Some(hinted) => find(&hinted.error),
+        None => cause.downcast_ref(),
+    })
+}
+
 /// The hints of an error and its causes, outermost first.
 pub(super) fn hints(error: &anyhow::Error) -> impl Iterator<Item = &str> {
     error.chain().filter_map(|cause| cause.downcast_ref::<Hinted>()).map(|hinted| hinted.hint.as_str())
