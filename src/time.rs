@@ -69,6 +69,13 @@ impl Timestamp {
         self.0.div_euclid(NS_PER_US)
     }
 
+    /// The first whole second that is not before it: for people who wait for it.
+    #[must_use]
+    pub const fn whole_second(self) -> Self {
+        let past = self.0.rem_euclid(NS_PER_S);
+        if past == 0 { self } else { Self(self.0.saturating_add(NS_PER_S - past)) }
+    }
+
     /// This instant and `span` more; saturates at the ends of the range.
     #[must_use]
     pub const fn plus(self, span: Span) -> Self {

@@ -214,7 +214,7 @@ impl GateReport {
             ("later", _) => self.later(&mut out),
             ("in-hand", _) => {
                 let holder = self.holder.as_deref().unwrap_or_default();
-                let until = self.until.map(|until| until.to_string()).unwrap_or_default();
+                let until = self.until.map(|until| until.whole_second().to_string()).unwrap_or_default();
                 let _infallible = writeln!(
                     out,
                     "{}: {} has the permit for this set until {until}",
@@ -232,14 +232,19 @@ impl GateReport {
 
     fn later(&self, out: &mut String) {
         let retry_at = self.retry_at.unwrap_or(self.at);
-        let _infallible =
-            writeln!(out, "{}: not before {retry_at} (in {})", paint(WARN, "later"), retry_at.since(self.at));
+        let told = (retry_at.whole_second(), retry_at.since(self.at));
+        let _infallible = writeln!(out, "{}: not before {} (in {})", paint(WARN, "later"), told.0, told.1);
         for blocking in &self.blocking {
             let what = match blocking.limit {
+                // Nobody knows a set by its hash.
+                Some(LimitName::CertificatesPerFqdnSet) => {
+                    format!("{} of exactly these names", paint(NAME, LimitName::CertificatesPerFqdnSet.as_str()))
+                }
                 Some(limit) => format!("{} of {}", paint(NAME, limit.as_str()), blocking.key),
                 None => format!("{} failed lately and is not tried again yet", paint(NAME, &blocking.key)),
             };
-            let _infallible = writeln!(out, "  {what}: {}", paint(FAINT, &blocking.retry_at.to_string()));
+            let _infallible =
+                writeln!(out, "  {what}: {}", paint(FAINT, &blocking.retry_at.whole_second().to_string()));
         }
     }
 }
@@ -291,7 +296,7 @@ impl ListReport {
             table.row([
                 (NAME, permit.permit.clone()),
                 (style, word(permit.state).to_owned()),
-                (FAINT, permit.lease_end.to_string()),
+                (FAINT, permit.lease_end.whole_second().to_string()),
                 (super::style::PLAIN, permit.holder.clone()),
                 (super::style::PLAIN, names),
             ]);

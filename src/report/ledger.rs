@@ -53,6 +53,9 @@ pub struct BucketReport {
     pub limit: Option<LimitName>,
     /// Whose bucket.
     pub key: String,
+    /// The names of the set, where they are known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
     /// Tokens that are neither spent nor held.
     pub left: u32,
     /// Tokens that are set aside.
@@ -70,6 +73,17 @@ pub struct BucketReport {
     /// The permits that hold its tokens, with their holders.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub held_by: Vec<HeldBy>,
+}
+
+impl BucketReport {
+    /// Whose it is, for people: a set by its names.
+    fn title(&self) -> String {
+        match self.names.as_slice() {
+            [] => self.key.clone(),
+            [name] => format!("exactly {name}"),
+            [name, others @ ..] => format!("exactly {name} and {} more", others.len()),
+        }
+    }
 }
 
 /// Who holds a token.
@@ -146,7 +160,7 @@ impl StatusReport {
                 (PLAIN, grouped(bucket.held)),
                 (FAINT, grouped(bucket.burst)),
                 (NAME, limit.to_owned()),
-                (PLAIN, bucket.key.clone()),
+                (PLAIN, bucket.title()),
                 (PLAIN, bucket.next_at.map_or_else(|| "now".to_owned(), Timestamp::minute)),
                 (FAINT, bucket.full_at.minute()),
             ]);

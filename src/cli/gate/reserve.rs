@@ -101,7 +101,8 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     if let Verdict::Allow { permit: Some(permit), .. } = &answer.verdict {
         context.terminal.hint(&format!(
             "the permit holds until {}; tell what comes of it: certpace gate commit {}",
-            permit.life.lease_end, permit.permit
+            permit.life.lease_end.whole_second(),
+            permit.permit
         ));
     }
     Ok(exit_of(&answer.verdict))

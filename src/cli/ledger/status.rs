@@ -68,12 +68,16 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             holders.entry(bucket).or_default().push(held);
         }
     }
+    let names_of: BTreeMap<&str, &[String]> =
+        permits.iter().map(|permit| (permit.set.as_str(), permit.names.as_slice())).collect();
     let mut buckets: Vec<_> = cells
         .iter()
         .filter_map(|(name, cell)| {
             let quota = quota_of(&context.limits, name)?;
             let held_by = holders.get(name.as_str()).cloned().unwrap_or_default();
-            bucket(name, *cell, quota, &board, held_by, at)
+            let names =
+                name.rsplit(' ').next().and_then(|key| names_of.get(key)).map_or_else(Vec::new, |names| names.to_vec());
+            bucket(name, *cell, quota, &board, at).map(|bucket| BucketReport { names, held_by, ..bucket })
         })
         .collect();
     // The tightest first: by the share that is left, without a division.
@@ -107,14 +111,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     Ok(Exit::DONE)
 }
 
-fn bucket(
-    name: &str,
-    mut cell: Cell,
-    quota: Quota,
-    board: &Board,
-    held_by: Vec<HeldBy>,
-    at: Timestamp,
-) -> Option<BucketReport> {
+fn bucket(name: &str, mut cell: Cell, quota: Quota, board: &Board, at: Timestamp) -> Option<BucketReport> {
     let (limit, key) = match limit_and_key(name) {
         Some((limit, key)) => (Some(limit), key),
         None => (None, name.split_once(' ')?.1),
@@ -134,7 +131,8 @@ fn bucket(
         refill: quota.emission(),
         next_at: (next_at > at).then_some(next_at),
         full_at,
-        held_by,
+        names: Vec::new(),
+        held_by: Vec::new(),
     })
 }
 
