@@ -22,5 +22,6 @@ pub mod sim;
 
 // Shell.
 pub mod clock;
+pub mod import;
 pub mod report;
 pub mod cli;
