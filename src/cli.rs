@@ -8,6 +8,7 @@ pub mod context;
 pub mod exit;
 pub mod failure;
 pub mod input;
+pub mod inventory;
 pub mod limits;
 pub mod man;
 pub mod output;
@@ -65,6 +66,7 @@ const EXAMPLES: &str = "Examples:
   certpace test scenarios               run scenarios, and hold them to what they expect
   certpace limits                       what the CA allows, with sources
   certpace limits NewOrdersPerAccount   one limit in detail
+  certpace inventory from-certs DIR     an inventory from certificates
   certpace completions bash             completions for a shell";
 
 const EXIT_CODES: &str = "Exit codes:
@@ -117,6 +119,8 @@ pub enum Command {
     Test(test::Args),
     /// Print the policy in force: limits, profiles, sources, dates
     Limits(limits::Args),
+    /// Write an inventory from what you have
+    Inventory(inventory::Args),
     /// Print completions for a shell
     Completions(completions::Args),
     /// Print the manual as roff, or write a page for each command
@@ -131,6 +135,7 @@ impl Command {
             Self::Simulate(args) => simulate::run(args, &Context::load(global, clock)?),
             Self::Test(args) => test::run(args, global.format, &Context::load(global, clock)?),
             Self::Limits(args) => limits::run(args, &Context::load(global, clock)?),
+            Self::Inventory(args) => inventory::run(args, &Context::load(global, clock)?),
             Self::Completions(args) => completions::run(args, Terminal::new(global)),
             Self::Man(args) => man::run(args, Terminal::new(global)),
         }

@@ -84,15 +84,21 @@ pub enum Reason {
     SerialsDiffer(String, String),
 }
 
+impl Broken {
+    /// The file and where in it.
+    #[must_use]
+    pub fn at(&self) -> String {
+        match &self.place {
+            Place::File => self.file.clone(),
+            Place::Line(line) => format!("{}:{line}", self.file),
+            Place::Entry { line, entry } => format!("{}:{line}: entry {entry}", self.file),
+            Place::Named(name) => format!("{}: {name}", self.file),
+        }
+    }
+}
+
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
-        match &self.place {
-            Place::File => {}
-            Place::Line(line) => write!(f, ":{line}")?,
-            Place::Entry { line, entry } => write!(f, ":{line}: entry {entry}")?,
-            Place::Named(name) => write!(f, ": {name}")?,
-        }
-        write!(f, ": {}", self.reason)
+        write!(f, "{}: {}", self.at(), self.reason)
     }
 }

@@ -46,7 +46,7 @@ impl<'a> Certificate<'a> {
     /// Reads one certificate in DER.
     pub(super) fn parse(der: &'a [u8]) -> Result<Self, Reason> {
         match X509Certificate::from_der(der) {
-            Ok((rest, certificate)) if rest.is_empty() => Ok(Self(certificate)),
+            Ok(([], certificate)) => Ok(Self(certificate)),
             Ok(_) => Err(Reason::Trailing),
             Err(error) => Err(Reason::Der(why(&error))),
         }

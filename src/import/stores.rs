@@ -16,7 +16,7 @@ pub(super) struct Stored {
 /// The certificates of an object that `kubectl get secret -o json` writes: a secret, or a list of them. Secrets of other types are
 /// passed over.
 pub(super) fn kubernetes(object: &Value) -> Vec<Stored> {
-    let items = object["items"].as_array().map_or(std::slice::from_ref(object), Vec::as_slice);
+    let items = object["items"].as_array().map_or_else(|| std::slice::from_ref(object), Vec::as_slice);
     items.iter().filter(|item| item["type"] == "kubernetes.io/tls").map(secret).collect()
 }
 

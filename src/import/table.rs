@@ -57,19 +57,30 @@ impl Columns {
 
     /// Hands each row to `take`.
     pub(super) fn read(&self, reader: impl BufRead, suffixes: &SuffixList, mut take: impl FnMut(Row)) {
-        let mut reader =
-            csv::ReaderBuilder::new().delimiter(self.delimiter).comment(Some(b'#')).flexible(true).from_reader(reader);
-        let mut record = ByteRecord::new();
+        // Every record ends in a line feed, so that the line behind it tells the one it starts in: `Position` has that of the blank lines
+        // and comments before it. A carriage return is trimmed with the last field.
+        let mut reader = csv::ReaderBuilder::new()
+            .delimiter(self.delimiter)
+            .terminator(csv::Terminator::Any(b'\n'))
+            .comment(Some(b'#'))
+            .flexible(true)
+            .has_headers(false)
+            .from_reader(reader.chain(&b"\n"[..]));
+        let (mut record, mut header_passed) = (ByteRecord::new(), false);
         loop {
             match reader.read_byte_record(&mut record) {
                 Ok(false) => return,
+                // A line that has a carriage return alone is blank as well.
+                Ok(true) if record.as_slice().trim_ascii().is_empty() => {}
+                Ok(true) if !header_passed => header_passed = true,
                 Ok(true) => {
-                    let line = record.position().map_or(0, csv::Position::line);
+                    let inside = memchr::memchr_iter(b'\n', record.as_slice()).count() as u64;
+                    let line = reader.position().line().saturating_sub(1 + inside);
                     take(Row { line, issuer: self.text(&record, self.issuer), facts: self.facts(&record, suffixes) });
                 }
                 // What is left is a reader that fails, which would fail for ever.
                 Err(error) => {
-                    let line = error.position().map_or(0, csv::Position::line);
+                    let line = reader.position().line();
                     return take(Row { line, issuer: None, facts: Err(Reason::Csv(error.to_string())) });
                 }
             }
@@ -164,6 +175,16 @@ mod tests {
             &[
                 (3, "a.example.com,b.example.com 2026-11-01T10:00:00Z 04d2"),
                 (5, "x.example.com 2026-11-01T23:59:59.999999999Z 01"),
+            ],
+        );
+        check(
+            "\r\nhostname,issued_at,serial\r\n\"a.example.com\nb.example.com\",2026-11-01T10:00:00Z,\"1\"\r\n#\r\nx.example.com,soon,2",
+            &[
+                (3, "a.example.com,b.example.com 2026-11-01T10:00:00Z 01"),
+                (
+                    6,
+                    "issued_at: `soon` is no date: write RFC 3339 such as 2026-12-01T08:00:00Z, or 2026-12-01 for its first instant in UTC",
+                ),
             ],
         );
     }
