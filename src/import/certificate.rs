@@ -3,7 +3,9 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use x509_parser::certificate::X509Certificate;
+use x509_parser::error::X509Error;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::nom;
 use x509_parser::oid_registry::{Oid, asn1_rs::oid};
 use x509_parser::prelude::FromDer as _;
 use x509_parser::time::ASN1Time;
@@ -169,9 +171,9 @@ fn timestamp(what: &'static str, time: &ASN1Time) -> Result<Timestamp, Reason> {
 }
 
 /// The parser's error without its wrapping.
-fn why(error: &x509_parser::nom::Err<x509_parser::error::X509Error>) -> String {
+fn why(error: &nom::Err<X509Error>) -> String {
     match error {
-        x509_parser::nom::Err::Incomplete(_) => "it ends too early".to_owned(),
-        x509_parser::nom::Err::Error(error) | x509_parser::nom::Err::Failure(error) => error.to_string(),
+        nom::Err::Incomplete(_) | nom::Err::Error(X509Error::NomError(_)) => "it ends too early, or is torn".to_owned(),
+        nom::Err::Error(error) | nom::Err::Failure(error) => error.to_string(),
     }
 }

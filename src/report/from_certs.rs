@@ -157,27 +157,30 @@ impl<'a> FromCerts<'a> {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        let mut warn = |number: u64, one: &str, many: &str, what: &str| {
-            if number > 0 {
-                warnings.push(format!("{} {what}", count(number, one, many)));
-            }
-        };
-        let (one, many) = ("certificate", "certificates");
-        warn(self.read.other_issuers, one, many, "of other CAs left out");
-        warn(self.held.expired, one, many, "left out that expired");
         let too_large = self.left_out.iter().filter(|left| left.shares.is_none()).count() as u64;
-        warn(too_large, one, many, "left out with more names than any profile takes");
+        let left_out = [
+            (self.read.other_issuers, "certificate of another CA", "certificates of other CAs"),
+            (self.held.expired, "expired certificate", "expired certificates"),
+            (
+                too_large,
+                "certificate with more names than any profile takes",
+                "certificates with more names than any profile takes",
+            ),
+        ];
+        let left_out = left_out.into_iter().filter(|(number, ..)| *number > 0);
+        warnings.extend(left_out.map(|(number, one, many)| format!("left out: {}", count(number, one, many))));
         for left in &self.left_out {
             if let Some(name) = &left.shares {
                 warnings.push(format!(
-                    "certificate {} left out: {name} is on a newer one with other names",
+                    "left out: certificate {}, since {name} is on a newer one with other names",
                     left.certificate
                 ));
             }
         }
         if self.held.loose > 0 {
-            let names = count(self.held.loose as u64, "name stands", "names stand");
-            warnings.push(format!("{names} in the inventory without a certificate: no certificate left has them"));
+            let names = count(self.held.loose as u64, "name", "names");
+            warnings
+                .push(format!("without a certificate in the inventory: {names} that only certificates left out have"));
         }
         warnings
     }
