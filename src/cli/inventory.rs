@@ -10,7 +10,7 @@ use super::{Context, Exit, Format, TEMPLATE};
 use crate::import::{self, Held, Imported, Issuers, Options, SearchNames};
 use crate::report::from_certs::{FromCerts, broken_text};
 use crate::report::json;
-use crate::report::words::grouped;
+use crate::report::words::{grouped, printable};
 
 /// Its arguments.
 #[derive(clap::Args, Clone, Debug)]
@@ -76,11 +76,14 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     };
     let options = Options { issuers, suffixes: context.suffixes(), search_names: SearchNames::SomeOfEach };
     let imported = import::read(&args.paths, &options)?;
+    for source in &imported.sources {
+        terminal.detail(&format!("{}: {}, {} certificates", printable(&source.name), source.kind, source.entries));
+    }
     tell_broken(&imported, args.skip_invalid, context)?;
     let held = Held::at(context.now, &imported.issuances, &limits.policy);
     let report = FromCerts::new(context.now, &options.issuers, &imported, &held);
     if report.rows.is_empty() {
-        return nothing(&report);
+        return nothing(&report, &args.paths);
     }
     report.warnings().iter().for_each(|warning| terminal.warn(warning));
     let target = args.output.as_deref().filter(|path| path.as_os_str() != "-");
@@ -114,15 +117,18 @@ fn tell_broken(imported: &Imported, skip_invalid: bool, context: &Context) -> an
 }
 
 /// Why there is nothing to write.
-fn nothing(report: &FromCerts<'_>) -> anyhow::Result<Exit> {
+fn nothing(report: &FromCerts<'_>, paths: &[PathBuf]) -> anyhow::Result<Exit> {
     let (held, read) = (&report.held, &report.read);
     if read.entries == 0 && read.other_issuers == 0 {
-        bail!("there is no certificate");
+        let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+        bail!("there is no certificate in {}", paths.join(", "));
     }
     let why = [(held.expired, "expired"), (held.not_in_use, "not in use"), (read.other_issuers, "of other CAs")];
-    let why: Vec<_> =
-        why.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{} {what}", grouped(*count))).collect();
-    Err(anyhow!("no certificate is held: {}", why.join(", "))).hint(
-        "--issuer NAME or --all-issuers takes certificates of other CAs; --policy letsencrypt-staging those of staging",
-    )
+    let why = why.iter().filter(|(count, _)| *count > 0);
+    let why: Vec<_> = why.map(|(count, what)| format!("{} {what}", grouped(*count))).collect();
+    let none = Err(anyhow!("no certificate is held: {}", why.join(", ")));
+    if read.other_issuers == 0 {
+        return none;
+    }
+    none.hint("other CAs: --issuer NAME, --all-issuers, or --policy letsencrypt-staging for the staging environment")
 }

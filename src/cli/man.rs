@@ -66,11 +66,12 @@ fn literal(page: &mut Vec<u8>, help: Option<&clap::builder::StyledStr>) -> io::R
     writeln!(page, ".fi")
 }
 
-/// Writes `certpace.1` and a `certpace-COMMAND.1` for each command.
+/// Writes `certpace.1` and a `certpace-COMMAND.1` for each command, and for each of its commands.
 fn write_all(directory: &Path, terminal: Terminal) -> anyhow::Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("can't make the directory {}", directory.display()))?;
     let main = definition();
-    for command in std::iter::once(&main).chain(main.get_subcommands()) {
+    let commands = main.get_subcommands().flat_map(|command| std::iter::once(command).chain(command.get_subcommands()));
+    for command in std::iter::once(&main).chain(commands) {
         let path = directory.join(format!("{}.1", command.get_display_name().unwrap_or("certpace")));
         fs::write(&path, page(command)?).with_context(|| format!("can't write the page {}", path.display()))?;
         terminal.detail(&format!("wrote {}", path.display()));

@@ -24,7 +24,7 @@ use super::words::{grouped, printable, wrapped};
 use crate::import::{Broken, Counts, Held, Imported, Issuers, Kind};
 use crate::time::Timestamp;
 
-/// How many broken entries are told in full.
+/// How many of a kind are told in full.
 const SHOWN: usize = 20;
 
 /// What came of it.
@@ -169,13 +169,13 @@ impl<'a> FromCerts<'a> {
         ];
         let left_out = left_out.into_iter().filter(|(number, ..)| *number > 0);
         warnings.extend(left_out.map(|(number, one, many)| format!("left out: {}", count(number, one, many))));
-        for left in &self.left_out {
-            if let Some(name) = &left.shares {
-                warnings.push(format!(
-                    "left out: certificate {}, since {name} is on a newer one with other names",
-                    left.certificate
-                ));
-            }
+        let sharing = || self.left_out.iter().filter_map(|left| Some((&left.certificate, left.shares.as_ref()?)));
+        warnings.extend(sharing().take(SHOWN).map(|(certificate, name)| {
+            format!("left out: certificate {certificate}, since {name} is on a newer one with other names")
+        }));
+        let rest = sharing().skip(SHOWN).count() as u64;
+        if rest > 0 {
+            warnings.push(format!("left out: {} like that", count(rest, "more certificate", "more certificates")));
         }
         if self.held.loose > 0 {
             let names = count(self.held.loose as u64, "name", "names");
