@@ -11,6 +11,7 @@ pub mod failure;
 pub mod gate;
 pub mod input;
 pub mod ledger;
+pub mod inventory;
 pub mod limits;
 pub mod man;
 pub mod output;
@@ -70,6 +71,7 @@ const EXAMPLES: &str = "Examples:
   certpace gate run --names example.com -- certbot certonly -d example.com
   certpace limits                       what the CA allows, with sources
   certpace limits NewOrdersPerAccount   one limit in detail
+  certpace inventory from-certs DIR     an inventory from certificates
   certpace completions bash             completions for a shell";
 
 const EXIT_CODES: &str = "Exit codes:
@@ -133,6 +135,8 @@ pub enum Command {
     Ledger(Box<ledger::Args>),
     /// Print the policy in force: limits, profiles, sources, dates
     Limits(limits::Args),
+    /// Write an inventory from what you have
+    Inventory(inventory::Args),
     /// Print completions for a shell
     Completions(completions::Args),
     /// Print the manual as roff, or write a page for each command
@@ -150,6 +154,7 @@ impl Command {
             Self::Gate(args) => gate::run(args, &Context::load(global, clock)?),
             Self::Ledger(args) => ledger::run(args, &Context::load(global, clock)?),
             Self::Limits(args) => limits::run(args, &Context::load(global, clock)?),
+            Self::Inventory(args) => inventory::run(args, &Context::load(global, clock)?),
             Self::Completions(args) => completions::run(args, Terminal::new(global)),
             Self::Man(args) => man::run(args, Terminal::new(global)),
         }

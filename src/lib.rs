@@ -23,6 +23,7 @@ pub mod sim;
 // Shell.
 pub mod clock;
 pub mod ledger;
+pub mod import;
 pub mod gate;
 pub mod report;
 pub mod cli;

@@ -96,6 +96,15 @@ impl NameSet {
         Self::new(identifiers).ok_or(NameError::Empty)
     }
 
+    /// The set of all identifiers of both.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        let mut sorted = [&*self.0, &*other.0].concat();
+        sorted.sort();
+        sorted.dedup();
+        Self(sorted.into_boxed_slice())
+    }
+
     /// Its identifiers, DNS names first, each kind in the order of its text.
     #[must_use]
     pub fn identifiers(&self) -> &[Identifier] {

@@ -4,6 +4,7 @@
 //! ANSI escapes; [`crate::cli`] takes them out where they are not wanted. Lines are at most [`WIDTH`] columns wide wherever what
 //! they hold can be broken.
 
+pub mod from_certs;
 pub mod gate;
 pub mod json;
 pub mod ledger;

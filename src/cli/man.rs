@@ -71,7 +71,7 @@ fn all_of(command: &clap::Command) -> Vec<&clap::Command> {
     std::iter::once(command).chain(command.get_subcommands().flat_map(all_of)).collect()
 }
 
-/// Writes `certpace.1` and a `certpace-COMMAND.1` for each command.
+/// Writes `certpace.1` and a `certpace-COMMAND.1` for each command, and for each of its commands.
 fn write_all(directory: &Path, terminal: Terminal) -> anyhow::Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("can't make the directory {}", directory.display()))?;
     let main = definition();

@@ -30,6 +30,8 @@ pub struct Policy {
     pub source: String,
     /// The day it was read there.
     pub read: String,
+    /// The organisations in whose name its certificates are issued; none where the policy doesn't say.
+    pub issuers: Vec<String>,
     /// SHA-256 of its text, in hexadecimal.
     pub sha256: String,
     /// What makes an order a renewal, and when the CA suggests one.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::style::{FAINT, NAME, paint};
-use super::words::grouped;
+use super::words::{grouped, printable};
 use crate::inventory::{Inventory, Reject};
 
 /// How many are told in full.
@@ -43,10 +43,6 @@ pub fn text(inventory: &Inventory) -> String {
         }
     }
     out
-}
-
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// All rejected records as they were, below the header of their file, so that they can be mended and planned.

@@ -16,6 +16,12 @@ pub fn grouped(number: impl Into<u128>) -> String {
     text
 }
 
+/// Foreign text for a terminal: control characters are replaced.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
 /// A span to the nanosecond: whole days as `7 d` from two on, else hours, minutes and seconds that are not 0, as `3 h 21 min 36 s`; a span
 /// shorter than a second in the largest unit that is at least 1, as `33.333 µs`.
 /// (`Span`'s own text keeps the two largest units.)

@@ -35,6 +35,7 @@ pub(super) fn read(text: &str) -> Result<Policy, PolicyError> {
         directories: file.directories,
         source: file.source,
         read: file.read,
+        issuers: file.issuers.map_or_else(Vec::new, |issuers| issuers.organisations),
         sha256: digest::sha256([text.as_bytes()]),
         renewal: file.renewal.read()?,
         deactivation_fails: file.deactivation_fails,
@@ -53,6 +54,7 @@ struct PolicyFile {
     directories: Vec<String>,
     source: String,
     read: String,
+    issuers: Option<IssuersFile>,
     renewal: RenewalFile,
     #[serde(default = "yes")]
     deactivation_fails: bool,
@@ -66,6 +68,16 @@ struct PolicyFile {
 
 const fn yes() -> bool {
     true
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IssuersFile {
+    organisations: Vec<String>,
+    #[serde(rename = "source")]
+    _source: String,
+    #[serde(rename = "read")]
+    _read: String,
 }
 
 #[derive(Deserialize)]
