@@ -20,6 +20,7 @@ pub mod plan_file;
 pub mod scenario;
 pub mod show;
 pub mod simulate;
+pub mod sources;
 pub mod terminal;
 pub mod test;
 

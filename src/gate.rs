@@ -32,6 +32,7 @@
 mod board;
 mod document;
 mod events;
+mod import;
 pub mod journal;
 mod names;
 mod queue;
@@ -42,6 +43,7 @@ mod stakes;
 
 pub use document::{Board, Counted, Freeze, Hand, Paused, Permitted, Scope, SetState, Shadowed};
 pub use events::Refusal;
+pub use import::ImportedLedger;
 pub use names::parse;
 pub use record::Entry;
 pub use request::{Answer, Blocking, Dispatch, GateError, Never, Replaces, Request, Told, Verdict};

@@ -6,6 +6,7 @@
 
 pub mod from_certs;
 pub mod gate;
+pub mod import;
 pub mod json;
 pub mod ledger;
 pub mod limits;

@@ -6,11 +6,12 @@ use anyhow::{anyhow, bail};
 
 use super::failure::Hint as _;
 use super::output::{self, Interrupt, PowerCut};
+use super::sources::SourceOptions;
 use super::{Context, Exit, Format, TEMPLATE};
-use crate::import::{self, Held, Imported, Issuers, Options, SearchNames};
-use crate::report::from_certs::{FromCerts, broken_text};
+use crate::import::{Held, SearchNames};
+use crate::report::from_certs::FromCerts;
 use crate::report::json;
-use crate::report::words::{grouped, printable};
+use crate::report::words::grouped;
 
 /// Its arguments.
 #[derive(clap::Args, Clone, Debug)]
@@ -38,15 +39,9 @@ pub struct FromCertsArgs {
     /// Where to write the inventory [default: stdout]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Take certificates of this organisation [default: those of the policy]
-    #[arg(long, value_name = "NAME")]
-    pub issuer: Vec<String>,
-    /// Take anybody's certificates, such as a test CA's
-    #[arg(long, conflicts_with = "issuer")]
-    pub all_issuers: bool,
-    /// Go by the good entries even if there are bad ones
-    #[arg(long)]
-    pub skip_invalid: bool,
+    /// Whose certificates.
+    #[command(flatten)]
+    pub sources: SourceOptions,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -69,19 +64,10 @@ Next: certpace plan held.csv";
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let Command::FromCerts(args) = &args.command;
     let Context { limits, terminal, .. } = context;
-    let issuers = match (args.all_issuers, &args.issuer[..]) {
-        (true, _) => Issuers::Any,
-        (false, []) => Issuers::of_policy(&limits.policy),
-        (false, named) => Issuers::Of(named.to_vec()),
-    };
-    let options = Options { issuers, suffixes: context.suffixes(), search_names: SearchNames::SomeOfEach };
-    let imported = import::read(&args.paths, &options)?;
-    for source in &imported.sources {
-        terminal.detail(&format!("{}: {}, {} certificates", printable(&source.name), source.kind, source.entries));
-    }
-    tell_broken(&imported, args.skip_invalid, context)?;
+    let imported = args.sources.read(&args.paths, SearchNames::SomeOfEach, context)?;
+    let issuers = args.sources.issuers(context);
     let held = Held::at(context.now, &imported.issuances, &limits.policy);
-    let report = FromCerts::new(context.now, &options.issuers, &imported, &held);
+    let report = FromCerts::new(context.now, &issuers, &imported, &held);
     if report.rows.is_empty() {
         return nothing(&report, &args.paths);
     }
@@ -96,24 +82,6 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         (Format::Text, None) => terminal.answer_raw(&report.csv())?,
     }
     Ok(Exit::DONE)
-}
-
-/// Tells entries that can't be read. Without `skip_invalid` they are an error.
-fn tell_broken(imported: &Imported, skip_invalid: bool, context: &Context) -> anyhow::Result<()> {
-    if imported.broken.is_empty() {
-        return Ok(());
-    }
-    let entries = match imported.broken.len() {
-        1 => "1 entry".to_owned(),
-        count => format!("{} entries", grouped(count as u64)),
-    };
-    let told = broken_text(&imported.broken);
-    if skip_invalid {
-        context.terminal.warn(&format!("{entries} left out:\n{}", told.trim_end()));
-        return Ok(());
-    }
-    Err(anyhow!("{entries} can't be read, and nothing was written:\n{}", told.trim_end()))
-        .hint("mend or remove them, or go by the others with --skip-invalid")
 }
 
 /// Why there is nothing to write.

@@ -1,6 +1,7 @@
 //! `certpace ledger …`: looks at a ledger, fills it, and mends it.
 
 pub mod care;
+pub mod import;
 pub mod session;
 pub mod status;
 
@@ -25,6 +26,8 @@ pub enum Command {
     Init(care::InitArgs),
     /// Show buckets: tokens left, refill, when full, who holds what; the tightest first
     Status(status::Args),
+    /// Tell it what was issued before, from certificates and searches of the logs
+    Import(import::Args),
     /// Write the record, a line a change
     Export(care::ExportArgs),
     /// Compute the buckets again from the record, and compare
@@ -42,6 +45,7 @@ pub enum Command {
 const EXAMPLES: &str = "Examples:
   certpace ledger status                                   which buckets are tight, and who holds what
   certpace ledger init --ledger redis://cache.internal/    a ledger that machines share
+  certpace ledger import /etc/letsencrypt search.json      what was issued already
   certpace ledger init --lost                              in place of one that was lost
   certpace ledger recover --since 2026-12-01T08:00:00Z     after a backup of then was put in place
   certpace ledger verify && certpace ledger prune          for a nightly job";
@@ -56,6 +60,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     match &args.command {
         Command::Init(args) => care::init(args, context),
         Command::Status(args) => status::run(args, context),
+        Command::Import(args) => import::run(args, context),
         Command::Export(args) => care::export(args, context),
         Command::Verify(args) => care::verify(args, context),
         Command::Prune(args) => care::prune(args, context),

@@ -111,10 +111,14 @@ pub struct Hand {
 /// A certificate that was counted.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Counted {
-    /// Its serial number, in hexadecimal.
-    pub serial: String,
-    /// When it was issued.
+    /// Its serial number, in hexadecimal; `None`: it came of a permit, and nobody has told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// When it was issued; of one that came of a permit: when that was told.
     pub at: Timestamp,
+    /// When the permit was reserved: it was not issued before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
 }
 
 /// A permit and all that was said about it.

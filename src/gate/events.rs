@@ -1,7 +1,8 @@
 //! What becomes of a permit: what its holder, its lease or a person says, and what that does to the buckets.
 
 use super::document::{
-    BOARD, Board, Failures, Hand, Paused, Permitted, SetState, failures_document, permit_document, set_document, text,
+    BOARD, Board, Counted, Failures, Hand, Paused, Permitted, SetState, failures_document, permit_document,
+    set_document, text,
 };
 use super::record::Entry;
 use super::request::{Dispatch, GateError, Never, Told};
@@ -278,7 +279,12 @@ impl Gate {
         let set: SetState = view.read(&set_name)?.unwrap_or_default();
         let hand = set.hand.clone().filter(|hand| hand.permit != permit || state.is_live());
         let hand = hand.map(|hand| Hand { until: after.life.lease_end.max(hand.until), ..hand });
-        let changed = SetState { hand, seen: set.seen.max(moves.seen), ..set.clone() };
+        let mut changed = SetState { hand, seen: set.seen.max(moves.seen), ..set.clone() };
+        if state == State::Issued && before.life.state != State::Issued {
+            let memory = self.limits.policy.renewal.same_set_memory;
+            changed.counted.retain(|counted| moves.at.since(counted.at) < memory);
+            changed.counted.push(Counted { serial: None, at: moves.at, since: Some(before.life.reserved_at) });
+        }
         if changed != set || was_live && !state.is_live() {
             let body = (changed != SetState::default()).then(|| text(&changed));
             step.writes.push(Write { name: set_name, body, lease: None });

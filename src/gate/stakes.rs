@@ -1,5 +1,7 @@
 //! From an order to a ledger's buckets: what it has at stake by the rules, under the names and with the quotas that a store is told.
 
+use rustc_hash::FxHashMap;
+
 use super::document::Board;
 use crate::counts::Capacity;
 use crate::gcra::Quota;
@@ -18,22 +20,26 @@ pub(super) struct Draft<'a> {
     pub(super) step: Step,
     limits: &'a Limits,
     board: &'a Board,
+    /// Where in the step each bucket stands.
+    places: FxHashMap<String, usize>,
 }
 
 impl<'a> Draft<'a> {
-    pub(super) const fn new(step: Step, limits: &'a Limits, board: &'a Board) -> Self {
-        Self { step, limits, board }
+    pub(super) fn new(step: Step, limits: &'a Limits, board: &'a Board) -> Self {
+        Self { step, limits, board, places: FxHashMap::default() }
     }
 
     /// The place of that bucket among the step's; `None` where its limit is off.
     pub(super) fn bucket(&mut self, name: &str) -> Option<usize> {
-        if let Some(place) = self.step.buckets.iter().position(|bucket| bucket.name == name) {
-            return Some(place);
+        if let Some(place) = self.places.get(name) {
+            return Some(*place);
         }
         let quota = quota_of(self.limits, name)?;
         let floor = self.floor(name, quota);
+        let place = self.step.buckets.len();
         self.step.buckets.push(Bucket { name: name.to_owned(), quota, floor });
-        Some(self.step.buckets.len() - 1)
+        self.places.insert(name.to_owned(), place);
+        Some(place)
     }
 
     fn floor(&self, name: &str, quota: Quota) -> Option<Timestamp> {

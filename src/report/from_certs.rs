@@ -59,6 +59,20 @@ pub struct SourceCount {
     pub entries: u64,
 }
 
+impl SourceCount {
+    /// What was read, by kind.
+    #[must_use]
+    pub fn of(imported: &Imported) -> Vec<Self> {
+        let mut kinds: BTreeMap<Kind, Self> = BTreeMap::new();
+        for source in &imported.sources {
+            let count = kinds.entry(source.kind).or_insert(Self { kind: source.kind, files: 0, entries: 0 });
+            count.files += 1;
+            count.entries += source.entries;
+        }
+        kinds.into_values().collect()
+    }
+}
+
 /// What of it is held.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct HeldCounts {
@@ -100,12 +114,6 @@ impl<'a> FromCerts<'a> {
     /// Puts together what was imported and what is held of it at `now`.
     #[must_use]
     pub fn new(now: Timestamp, issuers: &'a Issuers, imported: &Imported, held: &Held) -> Self {
-        let mut kinds: BTreeMap<Kind, SourceCount> = BTreeMap::new();
-        for source in &imported.sources {
-            let count = kinds.entry(source.kind).or_insert(SourceCount { kind: source.kind, files: 0, entries: 0 });
-            count.files += 1;
-            count.entries += source.entries;
-        }
         let rows = rows(held);
         Self {
             certpace_from_certs: 1,
@@ -114,7 +122,7 @@ impl<'a> FromCerts<'a> {
                 Issuers::Any => None,
                 Issuers::Of(organisations) => Some(organisations),
             },
-            sources: kinds.into_values().collect(),
+            sources: SourceCount::of(imported),
             read: imported.counts,
             held: HeldCounts {
                 certificates: held.certificates.len(),

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use super::super::ledger::session::{LedgerOptions, Session, Use};
+use super::super::sources::SourceOptions;
 use super::super::{Context, Exit, Format, TEMPLATE};
 use super::asked::lease;
 use super::{loss, print};
 use crate::gate::journal::{LOCAL, News};
 use crate::gate::{Dispatch, Gate, GateError, Told};
+use crate::import::SearchNames;
 use crate::name::Identifier;
 use crate::permits::State;
 use crate::report::gate::{GateReport, ListReport};
@@ -75,6 +77,9 @@ pub struct ReconcileArgs {
     /// Look for their certificates here: what `certpace ledger import` reads
     #[arg(value_name = "SOURCE")]
     pub sources: Vec<PathBuf>,
+    /// Whose certificates.
+    #[command(flatten)]
+    pub read: SourceOptions,
     /// This one was issued
     #[arg(long, value_name = "PERMIT", requires = "issued_at")]
     pub found: Option<String>,
@@ -206,7 +211,12 @@ pub fn extend(args: &ExtendArgs, context: &Context) -> anyhow::Result<Exit> {
 /// # Errors
 /// Where the ledger or a source can't be read.
 pub fn reconcile(args: &ReconcileArgs, context: &Context) -> anyhow::Result<Exit> {
+    let imported = args.read.read(&args.sources, SearchNames::SomeOfEach, context)?;
     let mut session = args.ledger.open(context, Use::Write, args.shadow)?;
+    if !args.sources.is_empty() {
+        let found = session.gate.reconcile(&imported.issuances)?;
+        context.terminal.hint(&format!("{found} permits are issued"));
+    }
     if let (Some(permit), Some(issued_at)) = (&args.found, args.issued_at) {
         session.gate.found(permit, issued_at)?;
     }
