@@ -5,6 +5,8 @@
 
 pub mod completions;
 pub mod context;
+#[cfg(feature = "acme")]
+pub mod enforce;
 pub mod exit;
 pub mod failure;
 pub mod input;
@@ -63,6 +65,7 @@ const EXAMPLES: &str = "Examples:
   certpace show plan.jsonl --hostname www.example.com
   certpace simulate plan.jsonl          what comes of it when the world is late
   certpace test scenarios               run scenarios, and hold them to what they expect
+  certpace enforce --upstream URL       enforce the limits in front of a test CA, such as Pebble
   certpace limits                       what the CA allows, with sources
   certpace limits NewOrdersPerAccount   one limit in detail
   certpace completions bash             completions for a shell";
@@ -72,7 +75,7 @@ const EXIT_CODES: &str = "Exit codes:
   1  error: bad input, or a file that can't be read or written
   2  usage: an option or argument that certpace does not know
   4  the plan misses its deadline
-  5  a scenario's expectation failed";
+  5  a scenario's expectation failed, or a client was refused (enforce --fail-on-refusal)";
 
 /// Options that every command takes.
 #[derive(clap::Args, Clone, Debug)]
@@ -115,6 +118,9 @@ pub enum Command {
     Simulate(simulate::Args),
     /// Run scenarios and hold them to what they expect: regression tests for CI
     Test(test::Args),
+    /// Enforce the policy in front of a test CA, to see how a client behaves
+    #[cfg(feature = "acme")]
+    Enforce(enforce::Args),
     /// Print the policy in force: limits, profiles, sources, dates
     Limits(limits::Args),
     /// Print completions for a shell
@@ -130,6 +136,8 @@ impl Command {
             Self::Show(args) => show::run(args, &Context::load(global, clock)?),
             Self::Simulate(args) => simulate::run(args, &Context::load(global, clock)?),
             Self::Test(args) => test::run(args, global.format, &Context::load(global, clock)?),
+            #[cfg(feature = "acme")]
+            Self::Enforce(args) => enforce::run(args, &Context::load(global, clock)?),
             Self::Limits(args) => limits::run(args, &Context::load(global, clock)?),
             Self::Completions(args) => completions::run(args, Terminal::new(global)),
             Self::Man(args) => man::run(args, Terminal::new(global)),

@@ -22,5 +22,7 @@ pub mod sim;
 
 // Shell.
 pub mod clock;
+#[cfg(feature = "acme")]
+pub mod enforce;
 pub mod report;
 pub mod cli;

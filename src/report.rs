@@ -4,7 +4,10 @@
 //! ANSI escapes; [`crate::cli`] takes them out where they are not wanted. Lines are at most [`WIDTH`] columns wide wherever what
 //! they hold can be broken.
 
+#[cfg(feature = "acme")]
+pub mod enforce;
 pub mod json;
+mod junit;
 pub mod limits;
 pub mod plan;
 pub mod plan_file;

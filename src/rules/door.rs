@@ -103,7 +103,8 @@ impl Door {
         Request::ALL.into_iter().zip(of).filter_map(move |(request, bucket)| {
             let bucket = (*bucket)?;
             let full_at = self.buckets.tat(bucket)?;
-            Some((request, self.buckets.left(bucket, self.buckets.used(bucket, now)), full_at))
+            let used = self.buckets.used(bucket, now).max(0);
+            Some((request, self.buckets.left(bucket, used), full_at.max(now)))
         })
     }
 }
