@@ -63,10 +63,10 @@ impl Timescale {
         Self { from: at, to: at, speed: 0 }
     }
 
-    /// `speed` times as fast from the instant `from` on, at which both agree.
+    /// `speed` times as fast from the instant `from` on, at which it is `to`.
     #[must_use]
-    pub const fn faster(speed: u32, from: Timestamp) -> Self {
-        Self { from, to: from, speed }
+    pub const fn faster(speed: u32, from: Timestamp, to: Timestamp) -> Self {
+        Self { from, to, speed }
     }
 
     /// What time it is when the clock says `clock`.
@@ -86,6 +86,9 @@ impl Timescale {
     #[must_use]
     pub const fn parts(self) -> (Timestamp, Timestamp, u32) {
         (self.from, self.to, self.speed)
+    }
+}
+
 /// A clock that runs faster than another: a rehearsal, in which a week passes in minutes.
 #[derive(Clone, Copy, Debug)]
 pub struct FastClock<C> {
@@ -96,7 +99,7 @@ pub struct FastClock<C> {
 impl<C: Clock> FastClock<C> {
     /// From now on `clock` runs `speed` times faster, and begins at `start`.
     pub fn new(clock: C, start: Timestamp, speed: u32) -> Self {
-        Self { timescale: Timescale { from: clock.now(), to: start, speed }, clock }
+        Self { timescale: Timescale::faster(speed, clock.now(), start), clock }
     }
 }
 

@@ -42,7 +42,7 @@ mod reserve;
 mod stakes;
 
 pub use document::{Board, Counted, Freeze, Hand, Paused, Permitted, Scope, SetState, Shadowed};
-pub use events::Refusal;
+pub use events::{PAUSED, Refusal};
 pub use import::ImportedLedger;
 pub use names::parse;
 pub use record::Entry;

@@ -10,6 +10,7 @@ pub mod from_certs;
 pub mod gate;
 pub mod import;
 pub mod json;
+mod junit;
 pub mod ledger;
 pub mod limits;
 pub mod plan;
