@@ -254,5 +254,5 @@ pub fn bucket_name(limit: LimitName, key: &str) -> String {
 #[must_use]
 pub fn limit_and_key(name: &str) -> Option<(LimitName, &str)> {
     let (limit, key) = name.split_once(' ')?;
-    LimitName::ALL.into_iter().find(|known| known.as_str() == limit).map(|limit| (limit, key))
+    LimitName::parse(limit).map(|limit| (limit, key))
 }
