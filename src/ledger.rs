@@ -31,6 +31,8 @@
 
 mod memory;
 mod page;
+#[cfg(feature = "redis")]
+mod redis;
 mod sqlite;
 mod step;
 mod url;
@@ -38,6 +40,8 @@ mod writer;
 
 pub use memory::MemoryStore;
 pub use page::{Cell, Record};
+#[cfg(feature = "redis")]
+pub use redis::RedisStore;
 pub use sqlite::SqliteStore;
 pub use step::{Ask, Bucket, Document, Mark, Motion, Move, Outcome, Reply, Step, Version, Write};
 pub use url::{Access, LedgerUrl};
@@ -152,11 +156,29 @@ pub fn open<C: Clock + Send + 'static>(
             let (store, created) = SqliteStore::open(path, access, clock)?;
             Ok((Box::new(store), created))
         }
-        LedgerUrl::Redis { .. } | LedgerUrl::Postgres { .. } => {
-            let reason = "this certpace was built without that store".to_owned();
-            Err(LedgerError::Url { url: url.to_string(), reason })
-        }
+        #[cfg(feature = "redis")]
+        LedgerUrl::Redis { url: address, name } => shared(RedisStore::connect(address, name, url.to_string())?, access),
+        #[cfg(not(feature = "redis"))]
+        LedgerUrl::Redis { .. } => Err(left_out(url, "redis")),
+        LedgerUrl::Postgres { .. } => Err(left_out(url, "postgres")),
     }
+}
+
+/// A store that others use too is a ledger already, or made one where that is asked for.
+#[cfg(feature = "redis")]
+fn shared(mut store: impl Store + 'static, access: Access) -> Result<(Box<dyn Store>, bool), LedgerError> {
+    let created = match access {
+        Access::Init => store.init()?,
+        Access::Create | Access::MustExist => false,
+    };
+    // Without a marker it is none.
+    store.mark()?;
+    Ok((Box::new(store), created))
+}
+
+fn left_out(url: &LedgerUrl, feature: &str) -> LedgerError {
+    let reason = format!("this certpace was built without that store: build it with the feature {feature}");
+    LedgerError::Url { url: url.to_string(), reason }
 }
 
 /// Why a ledger can't be used.

@@ -195,7 +195,7 @@ fn sqlite_answers_as_memory_does() {
 
 #[test]
 fn redis_answers_as_memory_does() {
-    check(&Place::redis(), 1_000);
+    check(&Place::redis(), 400);
 }
 
 #[test]
