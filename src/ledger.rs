@@ -31,6 +31,8 @@
 
 mod memory;
 mod page;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 mod sqlite;
@@ -40,6 +42,8 @@ mod writer;
 
 pub use memory::MemoryStore;
 pub use page::{Cell, Record};
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 #[cfg(feature = "redis")]
 pub use redis::RedisStore;
 pub use sqlite::SqliteStore;
@@ -157,28 +161,37 @@ pub fn open<C: Clock + Send + 'static>(
             Ok((Box::new(store), created))
         }
         #[cfg(feature = "redis")]
-        LedgerUrl::Redis { url: address, name } => shared(RedisStore::connect(address, name, url.to_string())?, access),
-        #[cfg(not(feature = "redis"))]
-        LedgerUrl::Redis { .. } => Err(left_out(url, "redis")),
-        LedgerUrl::Postgres { .. } => Err(left_out(url, "postgres")),
+        LedgerUrl::Redis { url: address, name } => {
+            shared(Box::new(RedisStore::connect(address, name, url.to_string())?), access)
+        }
+        #[cfg(feature = "postgres")]
+        LedgerUrl::Postgres { url: address, name } => {
+            shared(Box::new(PostgresStore::connect(address, name, url.to_string())?), access)
+        }
+        #[cfg(not(all(feature = "postgres", feature = "redis")))]
+        LedgerUrl::Redis { .. } | LedgerUrl::Postgres { .. } => {
+            let reason = "this certpace was built without that store; the features `redis` and `postgres` are for them";
+            Err(LedgerError::Url { url: url.to_string(), reason: reason.to_owned() })
+        }
     }
 }
 
 /// A store that others use too is a ledger already, or made one where that is asked for.
-#[cfg(feature = "redis")]
-fn shared(mut store: impl Store + 'static, access: Access) -> Result<(Box<dyn Store>, bool), LedgerError> {
+#[cfg(any(feature = "postgres", feature = "redis"))]
+fn shared(mut store: Box<dyn Store>, access: Access) -> Result<(Box<dyn Store>, bool), LedgerError> {
     let created = match access {
         Access::Init => store.init()?,
         Access::Create | Access::MustExist => false,
     };
     // Without a marker it is none.
     store.mark()?;
-    Ok((Box::new(store), created))
+    Ok((store, created))
 }
 
-fn left_out(url: &LedgerUrl, feature: &str) -> LedgerError {
-    let reason = format!("this certpace was built without that store: build it with the feature {feature}");
-    LedgerError::Url { url: url.to_string(), reason }
+/// TLS needs somebody who does its arithmetic. A library that has chosen another before is left alone.
+#[cfg(any(feature = "postgres", feature = "redis"))]
+fn choose_cryptography() {
+    _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// Why a ledger can't be used.

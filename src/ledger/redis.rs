@@ -19,7 +19,9 @@ use redis::{RedisError, RedisResult, ServerErrorKind, Value};
 
 use self::rows::{beginning_with, cell, document};
 use super::page::whole;
-use super::{Cell, Document, LedgerError, Mark, Record, Reply, SCHEMA, Step, Store, Version, Versions};
+use super::{
+    Cell, Document, LedgerError, Mark, Record, Reply, SCHEMA, Step, Store, Version, Versions, choose_cryptography,
+};
 use crate::clock::Timescale;
 use crate::permits::Tally;
 use crate::time::Timestamp;
@@ -96,8 +98,7 @@ impl RedisStore {
     /// # Errors
     /// [`LedgerError`] where it does not answer or may throw keys away.
     pub fn connect(url: &str, name: &str, shown: String) -> Result<Self, LedgerError> {
-        // TLS needs one, and a library that chose another before is left alone.
-        _ = rustls::crypto::ring::default_provider().install_default();
+        choose_cryptography();
         let client =
             Client::open(url).map_err(|error| LedgerError::Url { url: shown.clone(), reason: error.to_string() })?;
         let mut store = Self { url: shown, client, keys: Keys::new(name), connected: None };

@@ -33,7 +33,8 @@ pub(super) fn command(sha: &str, keys: &Keys, step: &Step, timescale: Timescale)
     let of = |kind| keys.of(kind, &step.realm);
     cmd.arg(sha).arg(5).arg(&keys.marker).arg(&keys.record).arg(of("cells")).arg(of("documents")).arg(of("leases"));
     cmd.arg(SCHEMA);
-    scale(&mut cmd, timescale);
+    let (from, to, speed) = timescale.in_micros();
+    cmd.arg(from).arg(to).arg(speed);
     cmd.arg(step.known.epoch).arg(step.known.sequence);
     cmd.arg(micros(step.valid.0)).arg(micros(step.valid.1));
     cmd.arg(u8::from(step.settled)).arg(u8::from(step.opens_epoch));
@@ -71,14 +72,6 @@ pub(super) fn command(sha: &str, keys: &Keys, step: &Step, timescale: Timescale)
         cmd.arg(&step.realm).arg(record);
     }
     cmd
-}
-
-/// The timescale in whole microseconds: what [`Timescale::at`] gives, rounded down, is `to + (clock - from) × speed` with these.
-fn scale(cmd: &mut Cmd, timescale: Timescale) {
-    let (from, to, speed) = timescale.parts();
-    let rest = |at: Timestamp| at.unix_nanos().rem_euclid(NS_PER_US);
-    let carried = (rest(to) - rest(from) * i64::from(speed)).div_euclid(NS_PER_US);
-    cmd.arg(from.unix_micros()).arg(to.unix_micros().saturating_add(carried)).arg(speed);
 }
 
 /// The cells, each once, and the buckets by the places of their cells.
