@@ -200,5 +200,5 @@ fn redis_answers_as_memory_does() {
 
 #[test]
 fn postgres_answers_as_memory_does() {
-    check(&Place::postgres(), 200);
+    check(&Place::postgres(), 100);
 }
