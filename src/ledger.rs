@@ -168,12 +168,17 @@ pub fn open<C: Clock + Send + 'static>(
         LedgerUrl::Postgres { url: address, name } => {
             shared(Box::new(PostgresStore::connect(address, name, url.to_string())?), access)
         }
-        #[cfg(not(all(feature = "postgres", feature = "redis")))]
-        LedgerUrl::Redis { .. } | LedgerUrl::Postgres { .. } => {
-            let reason = "this certpace was built without that store; the features `redis` and `postgres` are for them";
-            Err(LedgerError::Url { url: url.to_string(), reason: reason.to_owned() })
-        }
+        #[cfg(not(feature = "redis"))]
+        LedgerUrl::Redis { .. } => Err(left_out(url, "redis")),
+        #[cfg(not(feature = "postgres"))]
+        LedgerUrl::Postgres { .. } => Err(left_out(url, "postgres")),
     }
+}
+
+#[cfg(not(all(feature = "postgres", feature = "redis")))]
+fn left_out(url: &LedgerUrl, feature: &str) -> LedgerError {
+    let reason = format!("this certpace was built without that store, which is its feature `{feature}`");
+    LedgerError::Url { url: url.to_string(), reason }
 }
 
 /// A store that others use too is a ledger already, or made one where that is asked for.

@@ -205,7 +205,7 @@ impl Store for PostgresStore {
         match synchronous_commit.as_str() {
             "off" => note("synchronous_commit is off in this database: certpace sets it to on for its own changes"),
             "local" | "remote_write" => {
-                note("synchronous_commit is weaker than on: a failover may lose the last changes")
+                note("synchronous_commit is weaker than on: a failover may lose the last changes");
             }
             _ => {}
         }
