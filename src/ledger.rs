@@ -31,6 +31,10 @@
 
 mod memory;
 mod page;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 mod sqlite;
 mod step;
 mod url;
@@ -38,6 +42,10 @@ mod writer;
 
 pub use memory::MemoryStore;
 pub use page::{Cell, Record};
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
+#[cfg(feature = "redis")]
+pub use redis::RedisStore;
 pub use sqlite::SqliteStore;
 pub use step::{Ask, Bucket, Document, Mark, Motion, Move, Outcome, Reply, Step, Version, Write};
 pub use url::{Access, LedgerUrl};
@@ -105,8 +113,37 @@ pub trait Store: Send {
     /// [`LedgerError::Damaged`] where it is not.
     fn check(&mut self) -> Result<(), LedgerError>;
 
+    /// Brings the store's schema up to [`SCHEMA`]: from which, and to which; `None` if there is nothing to do, as long as there is one schema
+    /// only. No other call changes it, and versions that write the one before can go on.
+    ///
+    /// # Errors
+    /// [`LedgerError`] where the store can't be read or written.
+    fn migrate(&mut self) -> Result<Option<(u32, u32)>, LedgerError> {
+        self.mark().map(|_so_far| None)
+    }
+
     /// What a careful owner should know about how it is kept, sentence by sentence.
     fn notes(&mut self) -> Vec<String>;
+}
+
+/// What a store tells of how its rows are written.
+#[derive(Clone, Copy, Debug)]
+struct Versions {
+    /// The schema.
+    schema: u32,
+    /// The oldest schema whose versions may write beside it.
+    writable_from: u32,
+}
+
+impl Versions {
+    /// Whether this version must leave the ledger alone.
+    const fn are_newer(self) -> bool {
+        self.writable_from > SCHEMA
+    }
+
+    const fn refused(self, url: String) -> LedgerError {
+        LedgerError::Schema { url, found: self.schema }
+    }
 }
 
 /// Opens the ledger at `url`. Also tells whether it was made by that. The clock is for a store that has none of its own.
@@ -123,11 +160,43 @@ pub fn open<C: Clock + Send + 'static>(
             let (store, created) = SqliteStore::open(path, access, clock)?;
             Ok((Box::new(store), created))
         }
-        LedgerUrl::Redis { .. } | LedgerUrl::Postgres { .. } => {
-            let reason = "this certpace was built without that store".to_owned();
-            Err(LedgerError::Url { url: url.to_string(), reason })
+        #[cfg(feature = "redis")]
+        LedgerUrl::Redis { url: address, name } => {
+            shared(Box::new(RedisStore::connect(address, name, url.to_string())?), access)
         }
+        #[cfg(feature = "postgres")]
+        LedgerUrl::Postgres { url: address, name } => {
+            shared(Box::new(PostgresStore::connect(address, name, url.to_string())?), access)
+        }
+        #[cfg(not(feature = "redis"))]
+        LedgerUrl::Redis { .. } => Err(left_out(url, "redis")),
+        #[cfg(not(feature = "postgres"))]
+        LedgerUrl::Postgres { .. } => Err(left_out(url, "postgres")),
     }
+}
+
+#[cfg(not(all(feature = "postgres", feature = "redis")))]
+fn left_out(url: &LedgerUrl, feature: &str) -> LedgerError {
+    let reason = format!("this certpace was built without that store, which is its feature `{feature}`");
+    LedgerError::Url { url: url.to_string(), reason }
+}
+
+/// A store that others use too is a ledger already, or made one where that is asked for.
+#[cfg(any(feature = "postgres", feature = "redis"))]
+fn shared(mut store: Box<dyn Store>, access: Access) -> Result<(Box<dyn Store>, bool), LedgerError> {
+    let created = match access {
+        Access::Init => store.init()?,
+        Access::Create | Access::MustExist => false,
+    };
+    // Without a marker it is none.
+    store.mark()?;
+    Ok((store, created))
+}
+
+/// TLS needs somebody who does its arithmetic. A library that has chosen another before is left alone.
+#[cfg(any(feature = "postgres", feature = "redis"))]
+fn choose_cryptography() {
+    _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// Why a ledger can't be used.
