@@ -153,10 +153,11 @@ mod tests {
     #[test]
     fn a_timescale_in_microseconds_gives_the_same_times() {
         for from in [0, 1, 999, 1_000, 1_800_000_000_123_456_789, -1] {
-            for scale in [Timescale::REAL, Timescale::stopped(Timestamp::from_unix_nanos(from))]
-                .into_iter()
-                .chain([1, 3, 1_000, 86_400].map(|speed| Timescale::faster(speed, Timestamp::from_unix_nanos(from), Timestamp::from_unix_nanos(from))))
-            {
+            for scale in [Timescale::REAL, Timescale::stopped(Timestamp::from_unix_nanos(from))].into_iter().chain(
+                [1, 3, 1_000, 86_400].map(|speed| {
+                    Timescale::faster(speed, Timestamp::from_unix_nanos(from), Timestamp::from_unix_nanos(from))
+                }),
+            ) {
                 let (from_us, to_us, speed) = scale.in_micros();
                 for clock_us in [from_us - 7, from_us, from_us + 1, from_us + 12_345_678] {
                     let exact = scale.at(Timestamp::from_unix_micros(clock_us)).unix_micros();

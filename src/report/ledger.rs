@@ -150,12 +150,12 @@ impl StatusReport {
                 paused.since
             );
         }
-        let _infallible = writeln!(
-            out,
-            "{} permits hold tokens, of {} nobody knows what came of them\n",
-            grouped(self.permits_live as u64),
-            grouped(self.permits_unknown as u64)
-        );
+        let permits = match self.permits_live {
+            1 => "1 permit holds tokens".to_owned(),
+            live => format!("{} permits hold tokens", grouped(live as u64)),
+        };
+        let _infallible =
+            writeln!(out, "{permits}; of {} nobody knows what came of them\n", grouped(self.permits_unknown as u64));
         if self.buckets.is_empty() {
             out.push_str("every bucket is full\n");
             return out;
