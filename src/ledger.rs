@@ -105,8 +105,37 @@ pub trait Store: Send {
     /// [`LedgerError::Damaged`] where it is not.
     fn check(&mut self) -> Result<(), LedgerError>;
 
+    /// Brings the store's schema up to [`SCHEMA`]: from which, and to which; `None` if there is nothing to do, as long as there is one schema
+    /// only. No other call changes it, and versions that write the one before can go on.
+    ///
+    /// # Errors
+    /// [`LedgerError`] where the store can't be read or written.
+    fn migrate(&mut self) -> Result<Option<(u32, u32)>, LedgerError> {
+        self.mark().map(|_so_far| None)
+    }
+
     /// What a careful owner should know about how it is kept, sentence by sentence.
     fn notes(&mut self) -> Vec<String>;
+}
+
+/// What a store tells of how its rows are written.
+#[derive(Clone, Copy, Debug)]
+struct Versions {
+    /// The schema.
+    schema: u32,
+    /// The oldest schema whose versions may write beside it.
+    writable_from: u32,
+}
+
+impl Versions {
+    /// Whether this version must leave the ledger alone.
+    const fn are_newer(self) -> bool {
+        self.writable_from > SCHEMA
+    }
+
+    const fn refused(self, url: String) -> LedgerError {
+        LedgerError::Schema { url, found: self.schema }
+    }
 }
 
 /// Opens the ledger at `url`. Also tells whether it was made by that. The clock is for a store that has none of its own.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use super::page::{Key, Page, Row};
+use super::page::{self, Key, Page, Row, whole};
 use super::{Cell, Document, LedgerError, Mark, Record, Reply, Step, Store, Version};
 use crate::clock::{Clock, Timescale};
 use crate::time::Timestamp;
@@ -44,7 +44,7 @@ impl<C: Clock + Send> Store for MemoryStore<C> {
     fn transact(&mut self, steps: &[Step], timescale: Timescale) -> Result<Vec<Reply>, LedgerError> {
         let mut replies = Vec::with_capacity(steps.len());
         for step in steps {
-            let at = timescale.at(self.clock.now());
+            let at = page::now(&self.clock, timescale);
             let mut page = Page::new(self.mark);
             let Ok(()) = self.load(&mut page, step, at);
             replies.push(page.carry_out(step, at));
@@ -62,7 +62,7 @@ impl<C: Clock + Send> Store for MemoryStore<C> {
     }
 
     fn init(&mut self) -> Result<bool, LedgerError> {
-        Ok(self.mark.sequence == 0)
+        Ok(false)
     }
 
     fn cells(&mut self, realm: &str, show: &mut dyn FnMut(String, Cell)) -> Result<(), LedgerError> {
@@ -88,7 +88,7 @@ impl<C: Clock + Send> Store for MemoryStore<C> {
 
     fn sweep(&mut self, realm: &str, full: Timestamp, record: u64) -> Result<(u64, u64), LedgerError> {
         let before = (self.cells.len(), self.records.len());
-        let idle = |cell: &Cell| cell.tally.held == 0 && cell.tally.tat.is_none_or(|tat| tat < full);
+        let idle = |cell: &Cell| cell.tally.held == 0 && cell.tally.tat.is_none_or(|tat| tat < whole(full));
         self.cells.retain(|(of, _), cell| of != realm || !idle(cell));
         self.records.retain(|line| line.sequence >= record);
         Ok(((before.0 - self.cells.len()) as u64, (before.1 - self.records.len()) as u64))

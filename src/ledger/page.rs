@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::step::{Ask, Document, Mark, Motion, Outcome, Reply, Step, Version};
+use crate::clock::{Clock, Timescale};
 use crate::permits::Tally;
 use crate::time::{Span, Timestamp};
 
@@ -63,6 +64,18 @@ pub(super) struct Page {
     overdue: BTreeSet<Key>,
 }
 
+/// The first whole microsecond that is no earlier. What a step tells a bucket is rounded so; what the clock says is rounded down: neither
+/// ever gives a token sooner.
+pub(super) fn whole(at: Timestamp) -> Timestamp {
+    let down = Timestamp::from_unix_micros(at.unix_micros());
+    if down == at { at } else { Timestamp::from_unix_micros(at.unix_micros() + 1) }
+}
+
+/// What the clock says, in whole microseconds.
+pub(super) fn now(clock: &impl Clock, timescale: Timescale) -> Timestamp {
+    Timestamp::from_unix_micros(timescale.at(clock.now()).unix_micros())
+}
+
 impl Page {
     pub(super) fn new(mark: Mark) -> Self {
         Self { mark, ..Self::default() }
@@ -82,6 +95,11 @@ impl Page {
             place.insert(Held { value: load()?, changed: false });
         }
         Ok(())
+    }
+
+    /// How many overdue leases to load, so that enough are left of them when those are gone that steps before have dealt with.
+    pub(super) fn overdue_max(&self) -> usize {
+        OVERDUE_MAX + self.changed_rows().count()
     }
 
     /// The lease of that document has ended, as the store has it; a step before may have dealt with it.
@@ -113,7 +131,7 @@ impl Page {
         }
         let documents: Vec<_> =
             step.expect.iter().filter_map(|(name, version)| self.news(step, name, *version)).collect();
-        let overdue: Vec<_> = if step.settled { self.overdue_of(&step.realm) } else { Vec::new() };
+        let overdue: Vec<_> = if step.settled { self.overdue_of(&step.realm, at) } else { Vec::new() };
         let timely = step.valid.0 <= at && at < step.valid.1;
         if !timely || !documents.is_empty() || !overdue.is_empty() {
             return Outcome::Moved { documents, overdue };
@@ -132,7 +150,8 @@ impl Page {
         for write in &step.writes {
             let key = (step.realm.clone(), write.name.clone());
             self.overdue.remove(&key);
-            let row = |body: &String| Row { version: self.mark.sequence, body: body.clone(), lease: write.lease };
+            let lease = write.lease.map(whole);
+            let row = |body: &String| Row { version: self.mark.sequence, body: body.clone(), lease };
             let value = write.body.as_ref().map(row);
             self.rows.insert(key, Held { value, changed: true });
         }
@@ -154,15 +173,18 @@ impl Page {
         })
     }
 
-    fn overdue_of(&self, realm: &str) -> Vec<String> {
-        let names = self.overdue.iter().filter(|(of, _)| of == realm).map(|(_, name)| name.clone());
-        names.take(OVERDUE_MAX).collect()
+    /// The documents whose lease has ended: those that the store told, and those that a step before this one wrote.
+    fn overdue_of(&self, realm: &str, at: Timestamp) -> Vec<String> {
+        let ended = |row: Option<&Row>| row.and_then(|row| row.lease).is_some_and(|lease| lease <= at);
+        let written = self.changed_rows().filter(|(_, row)| ended(*row)).map(|(key, _)| key);
+        let names: BTreeSet<_> = self.overdue.iter().chain(written).filter(|(of, _)| of == realm).collect();
+        names.into_iter().take(OVERDUE_MAX).map(|(_, name)| name.clone()).collect()
     }
 
     fn cell(&self, step: &Step, bucket: usize) -> Cell {
         let key = (step.realm.clone(), step.buckets[bucket].name.clone());
         let mut cell = self.cells.get(&key).map(|held| held.value).unwrap_or_default();
-        cell.tally.tat = cell.tally.tat.max(step.buckets[bucket].floor);
+        cell.tally.tat = cell.tally.tat.max(step.buckets[bucket].floor.map(whole));
         cell
     }
 
@@ -195,7 +217,8 @@ impl Page {
         let Tally { held, .. } = cell.tally;
         let there = match made.motion {
             Motion::Hold { asked } => {
-                (cell.tally.held, cell.asked) = (held + 1, cell.asked + u32::from(asked));
+                cell.tally.held = held.saturating_add(1);
+                cell.asked = cell.asked.saturating_add(u32::from(asked));
                 true
             }
             Motion::Spend { asked } | Motion::Release { asked } => {
@@ -207,7 +230,7 @@ impl Page {
                 true
             }
             Motion::Charge { at: then } => {
-                cell.tally = cell.tally.spent(quota, then.unwrap_or(at));
+                cell.tally = cell.tally.spent(quota, then.map_or(at, whole));
                 true
             }
             Motion::Try => {
@@ -218,7 +241,7 @@ impl Page {
                 there
             }
             Motion::Raise { until } => {
-                cell.tally = cell.tally.raised(quota, until);
+                cell.tally = cell.tally.raised(quota, whole(until));
                 true
             }
         };

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior};
 
-use super::page::{Key, OVERDUE_MAX, Page, Row};
-use super::{Access, Cell, Document, LedgerError, Mark, Record, Reply, SCHEMA, Step, Store, Version};
+use super::page::{self, Key, Page, Row, whole};
+use super::{Access, Cell, Document, LedgerError, Mark, Record, Reply, SCHEMA, Step, Store, Version, Versions};
 use crate::clock::{Clock, Timescale};
 use crate::permits::Tally;
 use crate::time::Timestamp;
@@ -56,7 +56,7 @@ impl<C> SqliteStore<C> {
     /// [`LedgerError`] where it can't be opened or is not whole.
     pub fn open(path: &Path, access: Access, clock: C) -> Result<(Self, bool), LedgerError> {
         let created = match (fs::metadata(path), access) {
-            (Err(error), Access::Create) if error.kind() == ErrorKind::NotFound => create(path)?,
+            (Err(error), Access::Init | Access::Create) if error.kind() == ErrorKind::NotFound => create(path)?,
             (Err(error), Access::MustExist) if error.kind() == ErrorKind::NotFound => {
                 return Err(LedgerError::NotInitialised { url: url(path) });
             }
@@ -69,21 +69,16 @@ impl<C> SqliteStore<C> {
             let connection = Connection::open_with_flags(path, flags)?;
             settings(&connection)?;
             let is_ledger = connection.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))?;
-            let versions = "SELECT schema, writable_from FROM ledger";
-            let schema = (is_ledger == APPLICATION)
-                .then(|| connection.query_row(versions, [], |row| Ok((row.get(0)?, row.get(1)?))))
-                .transpose()?;
-            Ok((connection, schema))
+            let state = (is_ledger == APPLICATION).then(|| mark_of(&connection)).transpose()?;
+            Ok((connection, state))
         };
-        let (connection, schema): (_, Option<(u32, u32)>) = open().map_err(|error| failed(path, &error))?;
-        match schema {
+        let (connection, state) = open().map_err(|error| failed(path, &error))?;
+        match state {
             None => Err(LedgerError::Damaged {
                 url: url(path),
                 reason: "it is an SQLite file of something else".to_owned(),
             }),
-            Some((found, writable_from)) if writable_from > SCHEMA => {
-                Err(LedgerError::Schema { url: url(path), found })
-            }
+            Some((_, versions)) if versions.are_newer() => Err(versions.refused(url(path))),
             Some(_) => Ok((Self { path: path.to_owned(), connection, clock }, created)),
         }
     }
@@ -105,7 +100,16 @@ fn failed(path: &Path, error: &rusqlite::Error) -> LedgerError {
     let (url, reason) = (url(path), error.to_string());
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => LedgerError::Damaged { url, reason },
-        _ if matches!(error, rusqlite::Error::QueryReturnedNoRows | rusqlite::Error::SqlInputError { .. }) => {
+        _ if matches!(
+            error,
+            rusqlite::Error::QueryReturnedNoRows
+                | rusqlite::Error::SqlInputError { .. }
+                | rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+                | rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::Utf8Error(..)
+        ) =>
+        {
             LedgerError::Damaged { url, reason }
         }
         _ => LedgerError::Unreachable { url, reason },
@@ -151,7 +155,10 @@ fn check_length(path: &Path) -> Result<(), LedgerError> {
     let damaged = |reason: String| LedgerError::Damaged { url: url(path), reason };
     let mut header = [0; 100];
     let mut file = File::open(path).map_err(|error| unreachable(path, &error))?;
-    file.read_exact(&mut header).map_err(|_short| damaged("it is cut off within its first 100 bytes".to_owned()))?;
+    file.read_exact(&mut header).map_err(|error| match error.kind() {
+        ErrorKind::UnexpectedEof => damaged("it is cut off within its first 100 bytes".to_owned()),
+        _ => unreachable(path, &error),
+    })?;
     if !header.starts_with(b"SQLite format 3\0") {
         return Err(damaged("it is no SQLite file".to_owned()));
     }
@@ -172,9 +179,12 @@ fn check_length(path: &Path) -> Result<(), LedgerError> {
     Ok(())
 }
 
-fn mark_of(connection: &Connection) -> rusqlite::Result<Mark> {
-    let mut mark = connection.prepare_cached("SELECT epoch, sequence FROM ledger")?;
-    mark.query_row([], |row| Ok(Mark { epoch: row.get(0)?, sequence: row.get(1)? }))
+fn mark_of(connection: &Connection) -> rusqlite::Result<(Mark, Versions)> {
+    let mut mark = connection.prepare_cached("SELECT epoch, sequence, schema, writable_from FROM ledger")?;
+    mark.query_row([], |row| {
+        let versions = Versions { schema: row.get(2)?, writable_from: row.get(3)? };
+        Ok((Mark { epoch: row.get(0)?, sequence: row.get(1)? }, versions))
+    })
 }
 
 fn micros(at: Option<i64>) -> Option<Timestamp> {
@@ -211,7 +221,8 @@ fn load(connection: &Connection, page: &mut Page, step: &Step, at: Timestamp) ->
     if step.settled {
         let mut overdue = connection
             .prepare_cached("SELECT name FROM documents WHERE realm = ?1 AND lease <= ?2 ORDER BY lease LIMIT ?3")?;
-        let names = overdue.query_map((&step.realm, at.unix_micros(), OVERDUE_MAX), |row| row.get::<_, String>(0))?;
+        let names =
+            overdue.query_map((&step.realm, at.unix_micros(), page.overdue_max()), |row| row.get::<_, String>(0))?;
         for name in names {
             page.overdue((step.realm.clone(), name?));
         }
@@ -253,11 +264,14 @@ impl<C: Clock + Send> Store for SqliteStore<C> {
         let behavior = if changes { TransactionBehavior::Immediate } else { TransactionBehavior::Deferred };
         let run = || {
             let transaction = Transaction::new_unchecked(&self.connection, behavior)?;
-            let before = mark_of(&transaction)?;
+            let (before, versions) = mark_of(&transaction)?;
+            if versions.are_newer() {
+                return Ok(Err(versions));
+            }
             let mut page = Page::new(before);
             let mut replies = Vec::with_capacity(steps.len());
             for step in steps {
-                let at = Timestamp::from_unix_micros(timescale.at(self.clock.now()).unix_micros());
+                let at = page::now(&self.clock, timescale);
                 load(&transaction, &mut page, step, at)?;
                 replies.push(page.carry_out(step, at));
             }
@@ -265,13 +279,14 @@ impl<C: Clock + Send> Store for SqliteStore<C> {
                 save(&transaction, &page)?;
                 transaction.commit()?;
             }
-            Ok(replies)
+            Ok(Ok(replies))
         };
-        run().map_err(|error| self.failed(&error))
+        run().map_err(|error| self.failed(&error))?.map_err(|versions| versions.refused(url(&self.path)))
     }
 
     fn init(&mut self) -> Result<bool, LedgerError> {
-        Ok(self.mark()?.sequence == 0)
+        // One that is open is a ledger.
+        Ok(false)
     }
 
     fn cells(&mut self, realm: &str, show: &mut dyn FnMut(String, Cell)) -> Result<(), LedgerError> {
@@ -288,11 +303,11 @@ impl<C: Clock + Send> Store for SqliteStore<C> {
 
     fn documents(&mut self, realm: &str, prefix: &str, show: &mut dyn FnMut(Document)) -> Result<(), LedgerError> {
         let mut run = || {
-            // The first name after all that begin with `prefix`: names are ASCII.
-            let end = format!("{prefix}\u{7f}");
+            // The last of all names that begin with `prefix`.
+            let end = format!("{prefix}{}", char::MAX);
             let mut documents = self
                 .connection
-                .prepare("SELECT name, version, body FROM documents WHERE realm = ?1 AND name >= ?2 AND name < ?3")?;
+                .prepare("SELECT name, version, body FROM documents WHERE realm = ?1 AND name >= ?2 AND name <= ?3")?;
             let mut rows = documents.query((realm, prefix, end))?;
             while let Some(row) = rows.next()? {
                 let version = Version::Written(row.get(1)?);
@@ -323,7 +338,7 @@ impl<C: Clock + Send> Store for SqliteStore<C> {
         let run = || {
             let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
             let idle = "DELETE FROM cells WHERE realm = ?1 AND held = 0 AND (tat IS NULL OR tat < ?2)";
-            let cells = transaction.execute(idle, (realm, full.unix_micros()))?;
+            let cells = transaction.execute(idle, (realm, whole(full).unix_micros()))?;
             let records = transaction.execute("DELETE FROM record WHERE sequence < ?1", [record])?;
             transaction.commit()?;
             Ok((cells as u64, records as u64))
@@ -332,7 +347,7 @@ impl<C: Clock + Send> Store for SqliteStore<C> {
     }
 
     fn mark(&mut self) -> Result<Mark, LedgerError> {
-        mark_of(&self.connection).map_err(|error| self.failed(&error))
+        mark_of(&self.connection).map(|(mark, _)| mark).map_err(|error| self.failed(&error))
     }
 
     fn check(&mut self) -> Result<(), LedgerError> {

@@ -9,6 +9,8 @@ use super::LedgerError;
 /// What may be done to a store that is no ledger yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
+    /// It is made one: only on somebody's word, since a store that was lost looks the same.
+    Init,
     /// An SQLite file is made; a shared store is refused.
     Create,
     /// It is refused.

@@ -21,9 +21,10 @@ impl Tally {
     /// spent now: they may be released, or spent later.
     #[must_use]
     pub fn fits_at(self, quota: Quota, tokens: u32, now: Timestamp) -> Timestamp {
-        let tokens = i64::from(tokens) + i64::from(self.held);
-        let needed = Span::from_nanos(quota.emission().nanos().saturating_mul(tokens));
-        self.full_at(now).plus(needed).minus(quota.offset()).max(now)
+        // As many as the bucket may be short of full; less than nothing where more is asked than it ever holds.
+        let spare = i64::from(quota.burst()) - i64::from(tokens) - i64::from(self.held);
+        let short = Span::from_nanos(quota.emission().nanos().saturating_mul(spare));
+        self.full_at(now).minus(short).max(now)
     }
 
     /// Whole tokens that are neither spent nor held at `now`.
