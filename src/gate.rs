@@ -40,6 +40,7 @@ mod record;
 mod request;
 mod reserve;
 mod stakes;
+pub mod verify;
 
 pub use document::{Board, Counted, Freeze, Hand, Paused, Permitted, Scope, SetState, Shadowed};
 pub use events::Refusal;
@@ -312,9 +313,12 @@ impl Gate {
 
     /// Reads documents.
     fn load(&mut self, names: &[String]) -> Result<(), GateError> {
-        names.iter().for_each(|name| _ = self.documents.remove(name));
-        let empty = |gate: &mut Self, _: &View<'_>| Ok((Step::new(gate.code.clone(), gate.known), ()));
-        self.decide(names, false, empty).map(|_| ())
+        let mut step = Step::new(self.code.clone(), self.known);
+        step.expect = names.iter().map(|name| (name.clone(), Version::Unknown)).collect();
+        if let Outcome::Moved { documents, .. } = self.transact(step)?.outcome {
+            self.documents.extend(documents.into_iter().map(|document| (document.name.clone(), document)));
+        }
+        Ok(())
     }
 
     /// The ledger itself, for those who look at all of it.
