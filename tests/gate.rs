@@ -4,6 +4,7 @@
 
 mod gate {
     mod backoff;
+    mod concurrency;
     mod life;
     mod model;
     mod odd;
