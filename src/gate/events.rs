@@ -283,7 +283,7 @@ impl Gate {
         let set_name = set_document(&after.set);
         let set: SetState = view.read(&set_name)?.unwrap_or_default();
         let hand = match set.hand.clone() {
-            Some(own) if own.permit == permit => state.is_live().then(|| Hand { until: after.life.lease_end, ..own }),
+            Some(own) if own.permit == permit => state.is_live().then_some(Hand { until: after.life.lease_end, ..own }),
             others => others,
         };
         let mut changed = SetState { hand, seen: set.seen.max(moves.seen), ..set.clone() };

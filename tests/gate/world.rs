@@ -21,7 +21,9 @@ pub(super) static SUFFIXES: LazyLock<SuffixList> = LazyLock::new(SuffixList::emb
 pub(super) const START: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 
 /// Every kind of store: what it is called, and how an empty one is made. The suite runs over each.
-pub(super) const STORES: &[(&str, fn() -> Place)] = &[("memory", Place::memory), ("sqlite", Place::sqlite)];
+pub(super) const STORES: &[(&str, Make)] = &[("memory", Place::memory), ("sqlite", Place::sqlite)];
+
+type Make = fn() -> Place;
 
 /// An empty ledger that can be opened any number of times.
 pub(super) struct Place {
