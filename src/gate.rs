@@ -35,16 +35,19 @@ mod events;
 mod import;
 pub mod journal;
 mod names;
+mod prune;
 mod queue;
 mod record;
 mod request;
 mod reserve;
 mod stakes;
+pub mod verify;
 
 pub use document::{Board, Counted, Freeze, Hand, Paused, Permitted, Scope, SetState, Shadowed};
 pub use events::{PAUSED, Refusal};
 pub use import::ImportedLedger;
 pub use names::parse;
+pub use prune::Pruned;
 pub use record::Entry;
 pub use request::{Answer, Blocking, Dispatch, GateError, Never, Replaces, Request, Told, Verdict};
 pub use stakes::quota_of;
@@ -312,9 +315,12 @@ impl Gate {
 
     /// Reads documents.
     fn load(&mut self, names: &[String]) -> Result<(), GateError> {
-        names.iter().for_each(|name| _ = self.documents.remove(name));
-        let empty = |gate: &mut Self, _: &View<'_>| Ok((Step::new(gate.code.clone(), gate.known), ()));
-        self.decide(names, false, empty).map(|_| ())
+        let mut step = Step::new(self.code.clone(), self.known);
+        step.expect = names.iter().map(|name| (name.clone(), Version::Unknown)).collect();
+        if let Outcome::Moved { documents, .. } = self.transact(step)?.outcome {
+            self.documents.extend(documents.into_iter().map(|document| (document.name.clone(), document)));
+        }
+        Ok(())
     }
 
     /// The ledger itself, for those who look at all of it.

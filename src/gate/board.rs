@@ -1,6 +1,6 @@
 //! What a person says to the whole realm: stop and go on; and what was lost.
 
-use super::document::{BOARD, Board, Freeze, Permitted, Scope, text};
+use super::document::{BOARD, Board, Freeze, Paused, Permitted, Scope, text};
 use super::record::Entry;
 use super::request::{GateError, Request};
 use super::{Gate, document};
@@ -58,6 +58,11 @@ impl Gate {
                 .retain(|paused| paused.account != account || !names.is_empty() && !names.contains(&paused.name));
             before - board.paused.len()
         })
+    }
+
+    /// The CA has paused names of the permit, as far as can be told from what failed.
+    pub(super) fn pause(&mut self, permit: &Permitted, names: &[String]) -> Result<(), GateError> {
+        self.change_board("pause", &permit.holder, |board, at| board.pause(&permit.account, names, at))
     }
 
     /// Something was lost, or is not known: all buckets count as empty now, those of `limits` alone if there are any; and with `epoch` a
@@ -144,5 +149,17 @@ impl Gate {
             Scope::Tenant(of) => tenant == Some(of),
             Scope::Domain(of) => names.identifiers().iter().any(|name| self.model.suffixes().domain_of(name) == *of),
         }
+    }
+}
+
+impl Board {
+    /// The names are paused for the account, if they were not already.
+    pub(super) fn pause(&mut self, account: &str, names: &[String], since: Timestamp) {
+        for name in names {
+            if !self.paused.iter().any(|paused| paused.account == account && paused.name == *name) {
+                self.paused.push(Paused { account: account.to_owned(), name: name.clone(), since });
+            }
+        }
+        self.paused.sort_unstable();
     }
 }

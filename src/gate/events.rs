@@ -1,8 +1,7 @@
 //! What becomes of a permit: what its holder, its lease or a person says, and what that does to the buckets.
 
 use super::document::{
-    BOARD, Board, Counted, Failures, Hand, Paused, Permitted, SetState, failures_document, permit_document,
-    set_document, text,
+    BOARD, Counted, Failures, Hand, Permitted, SetState, failures_document, permit_document, set_document, text,
 };
 use super::record::Entry;
 use super::request::{Dispatch, GateError, Never, Told};
@@ -10,10 +9,10 @@ use super::reserve::blocking;
 use super::stakes::{Draft, backoff_bucket};
 use super::{Gate, View, document};
 use crate::agent::RETRIES;
-use crate::ledger::{Motion, Outcome, Step, Write, limit_and_key};
+use crate::ledger::{Motion, Outcome, Step, Version, Write, limit_and_key};
 use crate::limits::LimitName;
 use crate::name::NameSet;
-use crate::permits::{Event, Holder, Permit, PermitError, State, Terms};
+use crate::permits::{Event, Holder, Life, Permit, PermitError, State, Terms};
 use crate::rules::{Part, Refusal as Sentence};
 use crate::time::{Span, Timestamp};
 
@@ -139,12 +138,13 @@ impl Gate {
         })
     }
 
-    /// A certificate has been seen that came of the order.
+    /// A certificate has been seen that came of the order. One from the future counts as issued now: the CA must not forget it before
+    /// the ledger does.
     ///
     /// # Errors
     /// [`GateError`]; nothing has changed then.
     pub fn found(&mut self, permit: &str, issued_at: Timestamp) -> Result<Told, GateError> {
-        self.told(permit, "found", &News::default(), |_| Event::Found { issued_at })
+        self.told(permit, "found", &News::default(), |at| Event::Found { issued_at: issued_at.min(at) })
     }
 
     /// It is known that no certificate came of the order, nor will.
@@ -189,7 +189,7 @@ impl Gate {
         event: impl Fn(Timestamp) -> Event,
     ) -> Result<Dispatch, GateError> {
         let name = permit_document(permit);
-        if !self.documents.contains_key(&name) {
+        if !self.documents.get(&name).is_some_and(|known| matches!(known.version, Version::Written(_))) {
             self.load(std::slice::from_ref(&name))?;
         }
         let known: Option<Permitted> = self.documents.get(&name).map_or(Ok(None), document::read)?;
@@ -213,6 +213,13 @@ impl Gate {
         };
         if !permitted.life.state.is_live() {
             documents.iter().skip(1).for_each(|name| _ = self.documents.remove(name));
+        }
+        if let Outcome::Done { denied } = &reply.outcome
+            && !denied.is_empty()
+        {
+            // The failures came so late that the CA has paused their names by now. If this is cut off, the CA will say so.
+            let names = denied.iter().filter_map(|place| Some(buckets[*place].rsplit_once(' ')?.1.to_owned()));
+            self.pause(&permitted, &names.collect::<Vec<_>>())?;
         }
         match &reply.outcome {
             Outcome::Blocked(blocked) => {
@@ -238,18 +245,21 @@ impl Gate {
         let before: Permitted = view.read(&permit_document(permit))?.ok_or_else(missing)?;
         let board = view.board()?;
         let step = Step::new(self.code.clone(), self.known);
+        let mut life = self.restored(&before)?;
+        let moves = life
+            .apply(event, view.at)
+            .map_err(|error: PermitError| GateError::Permit { permit: permit.to_owned(), error })?;
         if event == Event::Sent
             && let Some(freeze) = board.frozen.iter().find(|freeze| self.stops(freeze, &before))
         {
             return Ok((step, Err(Never::Frozen(freeze.clone()))));
         }
-        let mut life = self.restored(&before)?;
-        let moves = life
-            .apply(event, view.at)
-            .map_err(|error: PermitError| GateError::Permit { permit: permit.to_owned(), error })?;
-        let (was_live, state) = (before.life.state.is_live(), life.state());
+        let state = life.state();
         let mut draft = Draft::new(step, &self.limits, &board);
         if event == Event::Sent && before.life.state == State::Reserved {
+            if let Some(until) = before.claim.until() {
+                draft.step.valid.1 = until;
+            }
             // Its own token is among those held, so no more are asked for.
             let asked = before.stakes.iter().filter(|(_, _, asked)| *asked);
             asked.for_each(|(bucket, ..)| draft.ask_for_held(bucket));
@@ -257,44 +267,50 @@ impl Gate {
         let failed = places(&before.names, &told.failed);
         draft.move_stakes(&before.stakes, &moves, &failed);
         if let Some(until) = moves.raise {
-            let named = told.bucket.as_ref();
+            // A bucket that nothing is known of is none.
+            let named = told.bucket.as_ref().filter(|named| draft.bucket(named).is_some());
             let asked = before.stakes.iter().filter(|(_, _, asked)| *asked && named.is_none());
             let raised: Vec<_> = asked.map(|(bucket, ..)| bucket).chain(named).collect();
             raised.into_iter().for_each(|bucket| draft.move_token(bucket, Motion::Raise { until }));
         }
-        let unchanged = life.life() == before.life;
-        if !unchanged || state == State::Failed && before.life.state != State::Failed {
+        let fails = state == State::Failed && before.life.state != State::Failed;
+        if fails {
             self.back_off(&before.account, &told.failed, moves.at, view, &mut draft)?;
         }
         let mut step = draft.step;
         let after = Permitted {
             life: life.life(),
-            failed: if told.failed.is_empty() { before.failed.clone() } else { told.failed.clone() },
+            failed: if fails { told.failed.clone() } else { before.failed.clone() },
             refusal: told.refusal.clone().or_else(|| before.refusal.clone()),
             ..before.clone()
         };
-        if unchanged && step.moves.is_empty() && after == before {
-            // It was told before, or changes nothing.
-            return Ok((step, Ok(after)));
-        }
-        let lease = state.is_live().then_some(after.life.lease_end);
-        step.writes.push(Write { name: permit_document(permit), body: Some(text(&after)), lease });
         let set_name = set_document(&after.set);
         let set: SetState = view.read(&set_name)?.unwrap_or_default();
-        let hand = set.hand.clone().filter(|hand| hand.permit != permit || state.is_live());
-        let hand = hand.map(|hand| Hand { until: after.life.lease_end.max(hand.until), ..hand });
+        let hand = match set.hand.clone() {
+            Some(own) if own.permit == permit => state.is_live().then_some(Hand { until: after.life.lease_end, ..own }),
+            others => others,
+        };
         let mut changed = SetState { hand, seen: set.seen.max(moves.seen), ..set.clone() };
         if state == State::Issued && before.life.state != State::Issued {
             let memory = self.limits.policy.renewal.same_set_memory;
             changed.counted.retain(|counted| moves.at.since(counted.at) < memory);
             changed.counted.push(Counted { serial: None, at: moves.at, since: Some(before.life.reserved_at) });
         }
-        if changed != set || was_live && !state.is_live() {
+        let same = Permitted { life: Life { changed_at: before.life.changed_at, ..after.life }, ..after.clone() };
+        if same == before && changed == set && step.moves.is_empty() && !told.paused {
+            // It was told before, or changes nothing.
+            return Ok((step, Ok(before)));
+        }
+        let lease = state.is_live().then_some(after.life.lease_end);
+        step.writes.push(Write { name: permit_document(permit), body: Some(text(&after)), lease });
+        if changed != set {
             let body = (changed != SetState::default()).then(|| text(&changed));
             step.writes.push(Write { name: set_name, body, lease: None });
         }
         if told.paused {
-            step.writes.push(paused(&board, &after, moves.at));
+            let mut board = board.clone();
+            board.pause(&after.account, &names_said(&after), moves.at);
+            step.writes.push(Write { name: BOARD.to_owned(), body: Some(text(&board)), lease: None });
         }
         let entry = Entry::new(what, Some(permit), &after.holder)
             .with("state", Some(state))
@@ -349,25 +365,16 @@ fn named(sentence: &Sentence, stakes: &[(String, Part, bool)]) -> Option<String>
     asked.map(|(bucket, ..)| bucket).find(|bucket| is_named(bucket)).cloned()
 }
 
+/// The names of the permit that the CA's words name; all if it names none. It names one, and possibly others are paused as well: those it
+/// names when their turn comes.
+fn names_said(permit: &Permitted) -> Vec<String> {
+    let said = permit.refusal.as_deref().unwrap_or_default();
+    let words: Vec<_> = said.split([' ', ',']).map(|word| word.trim_end_matches('.')).collect();
+    let named: Vec<_> = permit.names.iter().filter(|name| words.contains(&name.as_str())).cloned().collect();
+    if named.is_empty() { permit.names.clone() } else { named }
+}
+
 /// The places of `failed` among `names`.
 fn places(names: &[String], failed: &[String]) -> Vec<u16> {
     (0..).zip(names).filter(|(_, name)| failed.contains(name)).map(|(place, _)| place).collect()
-}
-
-/// The board with the permit's names paused.
-fn paused(board: &Board, permit: &Permitted, since: Timestamp) -> Write {
-    let mut board = board.clone();
-    // The sentence names one of them, and possibly others are paused as well: they are told one after the other.
-    let said = permit.refusal.as_deref().unwrap_or_default();
-    let words: Vec<_> = said.split([' ', ',']).map(|word| word.trim_end_matches('.')).collect();
-    let named: Vec<_> = permit.names.iter().filter(|name| words.contains(&name.as_str())).collect();
-    let names = if named.is_empty() { permit.names.iter().collect() } else { named };
-    for name in names {
-        let known = |paused: &Paused| paused.account == permit.account && paused.name == *name;
-        if !board.paused.iter().any(known) {
-            board.paused.push(Paused { account: permit.account.clone(), name: name.clone(), since });
-        }
-    }
-    board.paused.sort_unstable();
-    Write { name: BOARD.to_owned(), body: Some(text(&board)), lease: None }
 }

@@ -1,5 +1,9 @@
 //! Those who wait for a token: in which order they are let in. A ticket ahead counts as a token held in every bucket that its holder waits
 //! for; so nobody who comes later takes what it waits for, and nobody waits for a bucket that it does not need.
+//!
+//! Turns are dealt at each bucket as start-time fair queuing has it: a tenant's next one comes one after its last, and no sooner than
+//! the turn that is on. So a tenant with a thousand orders gets one in two beside a tenant with one. The turn that is on is 0: when a later
+//! one is served, those of all who wait on become as much smaller.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -8,16 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
-/// Those who wait, by no order. Turns are dealt as start-time fair queuing has it: a tenant's next one comes one after its last, and no
-/// sooner than the turn that is on. So a tenant with a thousand orders gets one in two beside a tenant with one.
+/// Those who wait, in the order in which they came.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Queue {
     pub(super) tickets: Vec<Ticket>,
-    /// The turn that is on.
-    on: u64,
-    /// The last turn of each tenant that is not before that.
-    last: BTreeMap<String, u64>,
 }
 
 /// A place in the queue.
@@ -27,11 +26,10 @@ pub(super) struct Ticket {
     pub(super) tenant: String,
     pub(super) urgent: bool,
     pub(super) priority: i32,
-    turn: u64,
     /// It is forgotten if its holder has not come back by then.
     pub(super) until: Timestamp,
-    /// The buckets that were in its way when it asked last.
-    pub(super) waits_for: Vec<String>,
+    /// The buckets that were in its way when it asked last, and its turn at each.
+    waits_for: BTreeMap<String, i64>,
 }
 
 /// Who asks for a place.
@@ -44,65 +42,86 @@ pub(super) struct Comer<'a> {
     pub(super) ticket: Option<&'a str>,
 }
 
+/// Turns are dealt among equals: the urgent first, then the larger priority.
+type Class = (Reverse<bool>, Reverse<i32>);
+
 impl Ticket {
-    fn place(&self) -> (Reverse<bool>, Reverse<i32>, u64, &str) {
-        (Reverse(self.urgent), Reverse(self.priority), self.turn, &self.id)
+    const fn class(&self) -> Class {
+        (Reverse(self.urgent), Reverse(self.priority))
+    }
+}
+
+impl Comer<'_> {
+    const fn class(&self) -> Class {
+        (Reverse(self.urgent), Reverse(self.priority))
     }
 }
 
 impl Queue {
     /// How many wait for `bucket` ahead of the comer.
     pub(super) fn ahead(&self, comer: Comer<'_>, bucket: &str, now: Timestamp) -> u32 {
-        let own = self.own(comer).map_or_else(|| self.next_turn(comer.tenant), |own| own.turn);
-        let place = (Reverse(comer.urgent), Reverse(comer.priority), own, comer.ticket.unwrap_or("~"));
-        let ahead = self.tickets.iter().filter(|ticket| {
-            ticket.until > now
-                && comer.ticket != Some(&ticket.id)
-                && ticket.place() < place
-                && ticket.waits_for.iter().any(|name| name == bucket)
+        let own =
+            comer.ticket.and_then(|id| self.tickets.iter().position(|ticket| ticket.id == id && ticket.until > now));
+        let turn = own.and_then(|own| self.tickets[own].waits_for.get(bucket).copied());
+        let turn = turn.unwrap_or_else(|| self.next_turn(comer, bucket, now));
+        let place = (comer.class(), turn, own.unwrap_or(self.tickets.len()));
+        let ahead = (0..).zip(&self.tickets).filter(|(index, ticket)| {
+            let waits_for = ticket.waits_for.get(bucket);
+            ticket.until > now && waits_for.is_some_and(|turn| (ticket.class(), *turn, *index) < place)
         });
         u32::try_from(ahead.count()).unwrap_or(u32::MAX)
     }
 
-    /// The comer waits for `buckets`, and comes back before `until`. Its place is what it had, or the next of its tenant.
-    pub(super) fn wait(&mut self, comer: Comer<'_>, id: &str, until: Timestamp, buckets: Vec<String>, now: Timestamp) {
-        self.tickets.retain(|ticket| ticket.until > now);
-        let on = self.on;
-        self.last.retain(|_, last| *last > on);
-        if let Some(own) = self.tickets.iter_mut().find(|ticket| ticket.id == id) {
-            (own.until, own.waits_for) = (until, buckets);
-            return;
+    /// The comer waits for `buckets`, and comes back before `until`. Its turns are what they were, or the next of its tenant.
+    pub(super) fn wait(&mut self, comer: Comer<'_>, id: &str, until: Timestamp, buckets: &[String], now: Timestamp) {
+        while let Some(dead) = self.tickets.iter().position(|ticket| ticket.until <= now) {
+            self.remove(dead, false);
         }
-        let turn = self.next_turn(comer.tenant);
-        self.last.insert(comer.tenant.to_owned(), turn);
-        self.tickets.push(Ticket {
+        let own = self.tickets.iter().position(|ticket| ticket.id == id);
+        let turn = |bucket: &String| {
+            let kept = own.and_then(|own| self.tickets[own].waits_for.get(bucket).copied());
+            (bucket.clone(), kept.unwrap_or_else(|| self.next_turn(comer, bucket, now)))
+        };
+        let ticket = Ticket {
             id: id.to_owned(),
             tenant: comer.tenant.to_owned(),
             urgent: comer.urgent,
             priority: comer.priority,
-            turn,
             until,
-            waits_for: buckets,
-        });
+            waits_for: buckets.iter().map(turn).collect(),
+        };
+        match own {
+            Some(own) => self.tickets[own] = ticket,
+            None => self.tickets.push(ticket),
+        }
     }
 
     /// The ticket's holder waits no more; `served`: it was its turn. Whether there was such a ticket.
     pub(super) fn leave(&mut self, id: &str, served: bool) -> bool {
-        let Some(place) = self.tickets.iter().position(|ticket| ticket.id == id) else { return false };
-        let ticket = self.tickets.remove(place);
-        if served {
-            self.on = self.on.max(ticket.turn);
+        let place = self.tickets.iter().position(|ticket| ticket.id == id);
+        place.map(|place| self.remove(place, served)).is_some()
+    }
+
+    fn remove(&mut self, place: usize, served: bool) {
+        let gone = self.tickets.remove(place);
+        for ticket in self.tickets.iter_mut().filter(|ticket| ticket.class() == gone.class()) {
+            for (bucket, turn) in &mut ticket.waits_for {
+                match gone.waits_for.get(bucket) {
+                    Some(on) if served => *turn -= (*on).max(0),
+                    Some(before) if ticket.tenant == gone.tenant && before < turn => *turn -= 1,
+                    Some(_) | None => {}
+                }
+            }
         }
-        true
     }
 
-    fn own(&self, comer: Comer<'_>) -> Option<&Ticket> {
-        let id = comer.ticket?;
-        self.tickets.iter().find(|ticket| ticket.id == id)
-    }
-
-    fn next_turn(&self, tenant: &str) -> u64 {
-        self.last.get(tenant).map_or(self.on, |last| self.on.max(*last)) + 1
+    /// The turn of the comer's tenant after the last that it has at the bucket.
+    fn next_turn(&self, comer: Comer<'_>, bucket: &str, now: Timestamp) -> i64 {
+        let equals = self
+            .tickets
+            .iter()
+            .filter(|ticket| ticket.until > now && ticket.tenant == comer.tenant && ticket.class() == comer.class());
+        equals.filter_map(|ticket| ticket.waits_for.get(bucket)).max().map_or(0, |last| (*last).max(0)) + 1
     }
 }
 
@@ -120,7 +139,7 @@ mod tests {
     fn waiting(tenants: &[&str]) -> Queue {
         let mut queue = Queue::default();
         for (index, tenant) in tenants.iter().enumerate() {
-            queue.wait(comer(tenant, None), &format!("t{index}"), LATER, vec!["b".to_owned()], NOW);
+            queue.wait(comer(tenant, None), &format!("t{index}"), LATER, &["b".to_owned()], NOW);
         }
         queue
     }
@@ -138,7 +157,7 @@ mod tests {
     fn who_does_not_come_back_is_forgotten() {
         let mut queue = waiting(&["a", "b"]);
         assert_eq!(queue.ahead(comer("c", None), "b", LATER), 0);
-        queue.wait(comer("c", None), "c", LATER.plus(crate::time::Span::from_seconds(60)), Vec::new(), LATER);
+        queue.wait(comer("c", None), "c", LATER.plus(crate::time::Span::from_seconds(60)), &[], LATER);
         assert_eq!(queue.tickets.len(), 1);
     }
 
@@ -157,8 +176,9 @@ mod tests {
         assert!(queue.leave("t1", true));
         assert!(!queue.leave("t1", true));
         // A tenant that comes now does not make up for the time when it asked for nothing.
-        queue.wait(comer("new", None), "n", LATER, vec!["b".to_owned()], NOW);
-        assert_eq!(queue.ahead(comer("new", Some("n")), "b", NOW), 0);
-        assert_eq!(queue.ahead(comer("a", Some("t2")), "b", NOW), 1);
+        queue.wait(comer("new", None), "n", LATER, &["b".to_owned()], NOW);
+        assert_eq!(queue.ahead(comer("new", Some("n")), "b", NOW), 1);
+        queue.wait(comer("a", None), "t3", LATER, &["b".to_owned()], NOW);
+        assert_eq!(queue.ahead(comer("a", Some("t3")), "b", NOW), 2);
     }
 }

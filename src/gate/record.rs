@@ -1,5 +1,6 @@
 //! Lines of the ledger's record: what was done, by whom, and to which buckets, so that these can be computed again from it.
 
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -47,15 +48,15 @@ impl Entry {
         super::document::text(&self)
     }
 
-    /// Puts the entry's moves into `step`. Floors are the caller's.
+    /// Puts the entry's moves into `step`, which has no buckets yet. Floors are the caller's.
     ///
     /// # Errors
     /// The line that makes no sense.
     pub fn into_step(self, step: &mut Step, floor: impl Fn(&str, Quota) -> Option<Timestamp>) -> Result<(), String> {
-        for line in self.moves {
-            let (name, quota, motion) = read_line(&line).ok_or_else(|| line.clone())?;
-            let place = step.buckets.iter().position(|bucket| bucket.name == name);
-            let bucket = place.unwrap_or_else(|| {
+        let mut places = FxHashMap::default();
+        for line in &self.moves {
+            let (name, quota, motion) = read_line(line).ok_or_else(|| line.clone())?;
+            let bucket = *places.entry(name).or_insert_with(|| {
                 step.buckets.push(Bucket { name: name.to_owned(), quota, floor: floor(name, quota) });
                 step.buckets.len() - 1
             });

@@ -5,7 +5,7 @@ use super::names;
 use super::queue::{Comer, Queue};
 use super::record::Entry;
 use super::request::{Answer, Blocking, GateError, Never, Request, Verdict};
-use super::stakes::{Draft, stakes_of};
+use super::stakes::{Draft, backoff_bucket, stakes_of};
 use super::{Gate, View, document};
 use crate::ledger::{Document, Outcome, Reply, Step, Version, Write};
 use crate::name::NameSet;
@@ -152,8 +152,16 @@ impl Gate {
             let number = number.get_or_insert_with(|| gate.number()).clone();
             gate.draft(request, mode, &set, &number, view)
         })?;
+        if let (Made::Never(_) | Made::InHand(_) | Made::Mine(_), Mode::Take(Some(ticket))) = (&made, mode) {
+            // What it waited for is none of the buckets any more.
+            self.leave(ticket)?;
+        }
         match made {
-            Made::Mine(permit) => self.same_again(&reply, &permit),
+            Made::Mine(permit) => match self.same_again(&reply, &permit)? {
+                Some(answer) => Ok(answer),
+                // Another of the same name has just been through with it.
+                None => self.ask(request, mode),
+            },
             made => self.answer(request, mode, reply, &buckets, made),
         }
     }
@@ -171,9 +179,6 @@ impl Gate {
         let state: SetState = view.read(set)?.unwrap_or_default();
         let step = Step::new(self.code.clone(), self.known);
         let lets_pass = mode.lets_pass();
-        if !lets_pass && let Some(never) = self.stopped(request, &board) {
-            return Ok((step, Made::Never(never)));
-        }
         if let Some(hand) = &state.hand {
             let mine = (&hand.account, &hand.holder) == (&request.account, &request.holder);
             if mine {
@@ -181,6 +186,9 @@ impl Gate {
             } else if !lets_pass {
                 return Ok((step, Made::InHand(hand.clone())));
             }
+        }
+        if !lets_pass && let Some(never) = self.stopped(request, &board) {
+            return Ok((step, Made::Never(never)));
         }
         let at = view.at;
         let lease_end = at.plus(request.lease);
@@ -197,9 +205,11 @@ impl Gate {
                 let headroom = if leaves_headroom { request.headroom } else { Share::default() };
                 draft.ask(bucket, headroom, queue.ahead(comer, bucket, at), *asked);
                 if let Part::Failures(_) = part {
-                    let name = bucket.rsplit_once(' ').map_or("", |(_, name)| name);
-                    draft.ask_for_name(&request.account, name, bucket, request.retry_now);
+                    draft.ask_for_pausing(bucket);
                 }
+            }
+            for name in request.names.identifiers().iter().filter(|_| !request.retry_now) {
+                draft.ask(&backoff_bucket(&request.account, &name.to_string()), Share::default(), 0, true);
             }
         }
         if mode == Mode::Ask {
@@ -296,11 +306,12 @@ impl Gate {
         Ok(Answer { at: reply.at, mark: reply.mark, verdict })
     }
 
-    /// The permit that the holder has already.
-    fn same_again(&mut self, reply: &Reply, permit: &str) -> Result<Answer, GateError> {
+    /// The permit that the holder has already; `None` if that has ended in the meantime.
+    fn same_again(&mut self, reply: &Reply, permit: &str) -> Result<Option<Answer>, GateError> {
         let permitted = self.permit(permit)?;
+        let is_live = permitted.life.state.is_live();
         let verdict = Verdict::Allow { exemption: permitted.claim.exemption(), permit: Some(Box::new(permitted)) };
-        Ok(Answer { at: reply.at, mark: reply.mark, verdict })
+        Ok(is_live.then_some(Answer { at: reply.at, mark: reply.mark, verdict }))
     }
 
     /// One who could not go keeps its place, or gets one.
@@ -309,7 +320,7 @@ impl Gate {
         self.decide(&[QUEUE.to_owned()], false, |gate, view| {
             let mut queue: Queue = view.read(QUEUE)?.unwrap_or_default();
             let until = view.at.plus(TICKET);
-            queue.wait(comer(request, Mode::Take(Some(ticket))), ticket, until, buckets.clone(), view.at);
+            queue.wait(comer(request, Mode::Take(Some(ticket))), ticket, until, &buckets, view.at);
             let mut step = Step::new(gate.code.clone(), gate.known);
             step.writes.push(Write { name: QUEUE.to_owned(), body: Some(text(&queue)), lease: None });
             Ok((step, ()))

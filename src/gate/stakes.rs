@@ -35,17 +35,15 @@ impl<'a> Draft<'a> {
             return Some(*place);
         }
         let quota = quota_of(self.limits, name)?;
-        let floor = self.floor(name, quota);
+        Some(self.add(name, quota))
+    }
+
+    fn add(&mut self, name: &str, quota: Quota) -> usize {
+        let floor = floor(self.board, name, quota);
         let place = self.step.buckets.len();
         self.step.buckets.push(Bucket { name: name.to_owned(), quota, floor });
         self.places.insert(name.to_owned(), place);
-        Some(place)
-    }
-
-    fn floor(&self, name: &str, quota: Quota) -> Option<Timestamp> {
-        let (limit, _) = limit_and_key(name)?;
-        let of_limit = self.board.limits_empty_at.get(limit.as_str()).copied();
-        self.board.empty_at.max(of_limit).map(|empty_at| empty_at.plus(quota.offset()))
+        place
     }
 
     /// One token more of it has to fit, beside `ahead` for those who came before.
@@ -62,22 +60,24 @@ impl<'a> Draft<'a> {
         self.step.asks.push(Ask { bucket, burst, tokens: 0, asked: true, beside: None });
     }
 
-    /// A failure more of the name must not pause it, nor may its time to be tried again still lie ahead.
-    pub(super) fn ask_for_name(&mut self, account: &str, name: &str, failures: &str, retry_now: bool) {
-        if !retry_now {
-            self.ask(&backoff_bucket(account, name), Share::default(), 0, true);
-        }
+    /// A failure more of that bucket's name must not pause it.
+    pub(super) fn ask_for_pausing(&mut self, failures: &str) {
         let Some(beside) = self.bucket(failures) else { return };
         let Some(bucket) = self.bucket(&pausing_bucket(failures)) else { return };
         let burst = self.step.buckets[bucket].quota.burst();
         self.step.asks.push(Ask { bucket, burst, tokens: 1, asked: true, beside: Some(beside) });
     }
 
-    /// Something happens to a token of it.
+    /// Something happens to a token of it. Where its limit is off by now, what was held is given back, and nothing else happens.
     pub(super) fn move_token(&mut self, name: &str, motion: Motion) {
-        if let Some(bucket) = self.bucket(name) {
-            self.step.moves.push(Move { bucket, motion });
-        }
+        let (bucket, motion) = match (self.bucket(name), motion) {
+            (Some(bucket), motion) => (bucket, motion),
+            (None, Motion::Spend { asked } | Motion::Release { asked }) => {
+                (self.add(name, at_once()), Motion::Release { asked })
+            }
+            (None, Motion::Hold { .. } | Motion::Charge { .. } | Motion::Try | Motion::Raise { .. }) => return,
+        };
+        self.step.moves.push(Move { bucket, motion });
     }
 
     /// What `moves` says for `stakes`. Names whose places are in `failed` failed.
@@ -86,11 +86,21 @@ impl<'a> Draft<'a> {
             let has_failed = matches!(part, Part::Failures(name) if failed.contains(name));
             let Some(motion) = Motion::of(moves.act(*part, has_failed), *asked) else { continue };
             self.move_token(bucket, motion);
-            if has_failed && matches!(motion, Motion::Spend { .. } | Motion::Charge { .. }) {
+            // What is unknown may have failed, and counts so here too.
+            if matches!(part, Part::Failures(_)) && matches!(motion, Motion::Spend { .. } | Motion::Charge { .. }) {
                 self.move_token(&pausing_bucket(bucket), Motion::Try);
             }
         }
     }
+}
+
+/// The TAT that a bucket has at least, since it may have been empty.
+pub(super) fn floor(board: &Board, bucket: &str, quota: Quota) -> Option<Timestamp> {
+    let (limit, _) = limit_and_key(bucket)?;
+    let of_limit = board.limits_empty_at.get(limit.as_str()).copied();
+    // More failures in a row than the bucket of failures lets through in a gap would take weeks: nobody loses a thousand of them.
+    let of_all = board.empty_at.filter(|_| limit != LimitName::FailedAuthorizationsForPausingPerDomainPerAccount);
+    of_all.max(of_limit).map(|empty_at| empty_at.plus(quota.offset()))
 }
 
 /// All that `order` has at stake if `exemption` holds.
@@ -113,12 +123,16 @@ fn pausing_bucket(failures: &str) -> String {
     bucket_name(LimitName::FailedAuthorizationsForPausingPerDomainPerAccount, key)
 }
 
+/// One token that is back at once: for a bucket that is only ever raised, or only gives back.
+pub(super) fn at_once() -> Quota {
+    Quota::new(1, 1, Span::from_nanos(1_000)).unwrap_or_else(|_| unreachable!("one token in a microsecond is a quota"))
+}
+
 /// How much a bucket of that name holds, in a store's microseconds; `None` where its limit is off.
 #[must_use]
 pub fn quota_of(limits: &Limits, name: &str) -> Option<Quota> {
     if name.starts_with(BACKOFF) {
-        // One token that is back at once: it is only ever raised.
-        return Quota::new(1, 1, Span::from_nanos(1_000)).ok();
+        return Some(at_once());
     }
     let (limit, key) = limit_and_key(name)?;
     // Buckets of an account and something else have the account's override.

@@ -1,12 +1,15 @@
 //! `certpace ledger init`, `export`, `verify`, `prune`, `migrate` and `recover`.
 
+use std::fmt;
+
 use anyhow::bail;
 use serde::Serialize;
 
 use super::super::{Context, Exit, Format, TEMPLATE};
 use super::session::{LedgerOptions, Use, process_name, told};
 use crate::clock::SystemClock;
-use crate::ledger::{Access, LedgerUrl, Mark, open};
+use crate::gate::Pruned;
+use crate::ledger::{Access, Cell, LedgerUrl, Mark, open};
 use crate::report::json;
 use crate::report::words::grouped;
 use crate::time::Timestamp;
@@ -223,18 +226,112 @@ pub fn migrate(args: &MigrateArgs, context: &Context) -> anyhow::Result<Exit> {
     answer(&session.url, None, session.gate.mark(), Vec::new(), text, context)
 }
 
+#[derive(Serialize)]
+struct VerifyReport {
+    certpace_verify: u32,
+    ledger: String,
+    /// Buckets that were compared.
+    buckets: usize,
+    differences: Vec<DifferenceReport>,
+}
+
+#[derive(Serialize)]
+struct DifferenceReport {
+    bucket: String,
+    ledger: CellReport,
+    record: CellReport,
+}
+
+#[derive(Serialize)]
+struct CellReport {
+    full_at: Option<Timestamp>,
+    held: u32,
+}
+
+impl CellReport {
+    fn of(cell: Cell) -> Self {
+        Self { full_at: cell.tally.tat, held: cell.tally.held }
+    }
+}
+
+impl fmt::Display for CellReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.full_at {
+            Some(full_at) => write!(f, "full at {full_at}, {} held", self.held),
+            None => write!(f, "full, {} held", self.held),
+        }
+    }
+}
+
 /// `ledger verify`.
 ///
 /// # Errors
-/// Where the ledger can't be read, or is not what its record says.
-pub fn verify(_args: &VerifyArgs, _context: &Context) -> anyhow::Result<Exit> {
-    bail!("not yet")
+/// Where the ledger can't be read.
+pub fn verify(args: &VerifyArgs, context: &Context) -> anyhow::Result<Exit> {
+    let mut session = args.ledger.open(context, Use::Read, args.shadow)?;
+    let verified = session.gate.verify()?;
+    session.remember();
+    let difference = |(bucket, has, should): (String, Cell, Cell)| DifferenceReport {
+        bucket,
+        ledger: CellReport::of(has),
+        record: CellReport::of(should),
+    };
+    let report = VerifyReport {
+        certpace_verify: 1,
+        ledger: session.url.to_string(),
+        buckets: verified.buckets,
+        differences: verified.differences.into_iter().map(difference).collect(),
+    };
+    let buckets = grouped(report.buckets as u64);
+    let mut text = match report.differences.len() {
+        0 => format!("{buckets} buckets are what the record says\n"),
+        count => format!("{} of {buckets} buckets are not what the record says:\n", grouped(count as u64)),
+    };
+    for of in &report.differences {
+        text.push_str(&format!("  {}: {}; by the record {}\n", of.bucket, of.ledger, of.record));
+    }
+    context.terminal.answer(&match context.format {
+        Format::Json => json::pretty(&report),
+        Format::Text => text,
+    })?;
+    if report.differences.is_empty() {
+        return Ok(Exit::DONE);
+    }
+    context
+        .terminal
+        .hint("somebody has changed the store by hand, or it was damaged: `certpace ledger recover --since THEN`");
+    Ok(Exit::NO_LEDGER)
+}
+
+#[derive(Serialize)]
+struct PruneReport {
+    certpace_prune: u32,
+    ledger: String,
+    #[serde(flatten)]
+    pruned: Pruned,
 }
 
 /// `ledger prune`.
 ///
 /// # Errors
 /// Where the ledger can't be written.
-pub fn prune(_args: &PruneArgs, _context: &Context) -> anyhow::Result<Exit> {
-    bail!("not yet")
+pub fn prune(args: &PruneArgs, context: &Context) -> anyhow::Result<Exit> {
+    let mut session = args.ledger.open(context, Use::Write, args.shadow)?;
+    let pruned = session.gate.prune(args.keep)?;
+    session.remember();
+    let count = |count: u64| grouped(count);
+    let text = format!(
+        "taken away: {} sets, {} permits, {} failures, {} full buckets, {} lines of the record\n",
+        count(pruned.sets),
+        count(pruned.permits),
+        count(pruned.failures),
+        count(pruned.buckets),
+        count(pruned.records)
+    );
+    let report = PruneReport { certpace_prune: 1, ledger: session.url.to_string(), pruned };
+    context.terminal.answer(&match context.format {
+        Format::Json => json::pretty(&report),
+        Format::Text => text,
+    })?;
+    Ok(Exit::DONE)
 }

@@ -1,0 +1,16 @@
+//! The gate: its rules told as stories over every store, held equal to [`certpace::permits::Book`] under random operations, and by many
+//! processes at once, some of which are killed.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod gate {
+    mod backoff;
+    mod concurrency;
+    mod life;
+    mod model;
+    mod odd;
+    mod replay;
+    mod reserving;
+    mod stops;
+    mod waiting;
+    mod world;
+}
