@@ -83,9 +83,9 @@ fn times(number: u64) -> String {
 
 fn refusals(counts: &Counts) -> String {
     let Counts { refused, paused, busy, .. } = *counts;
-    let parts = [(refused, "refused"), (paused, "refused as paused"), (busy, "refused as busy")];
+    let parts = [(refused, "refused"), (paused, "refused as paused"), (busy, "refused as too busy")];
     let parts = parts.into_iter().filter(|(number, _)| *number > 0);
-    parts.map(|(number, what)| format!("{} {what}", times(number))).collect::<Vec<_>>().join(", ")
+    parts.map(|(number, what)| format!("{what} {}", times(number))).collect::<Vec<_>>().join(", ")
 }
 
 fn refused(verdict: &Verdict) -> impl Iterator<Item = (&Entry, &Refused)> {
