@@ -237,9 +237,7 @@ async fn ask(upstream: &Upstream, host: &str, scheme: &'static str) -> Result<By
     let until_it_answers = async {
         loop {
             match once().await {
-                Err(UpstreamError::Connect(why)) if why.contains("refused") => {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
+                Err(UpstreamError::NobodyThere(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
                 answered => return answered,
             }
         }
