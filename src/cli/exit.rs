@@ -37,7 +37,7 @@ impl Exit {
     /// The plan misses its deadline. It is written all the same.
     pub const MISSES_DEADLINE: Self = Self(4);
 
-    /// Something in a scenario did not come as expected.
+    /// Something in a scenario did not come as expected, or `enforce --fail-on-refusal` has refused a client.
     pub const EXPECTATION_FAILED: Self = Self(5);
 
     /// The plan was made under other limits, and these refuse some of its orders.

@@ -220,9 +220,13 @@ pub fn export(args: &ExportArgs, context: &Context) -> anyhow::Result<Exit> {
 /// # Errors
 /// Where the ledger can't be written.
 pub fn migrate(args: &MigrateArgs, context: &Context) -> anyhow::Result<Exit> {
-    let session = args.ledger.open(context, Use::Write, false)?;
-    let text =
-        format!("{} has schema {}, which is this certpace's: nothing to do\n", session.url, crate::ledger::SCHEMA);
+    let mut session = args.ledger.open(context, Use::Write, false)?;
+    let text = match session.gate.with_store(|store| store.migrate())? {
+        Some((from, to)) => format!("{} had schema {from} and has {to} now\n", session.url),
+        None => {
+            format!("{} has this certpace's schema, or a newer one that it may write: nothing to do\n", session.url)
+        }
+    };
     answer(&session.url, None, session.gate.mark(), Vec::new(), text, context)
 }
 
