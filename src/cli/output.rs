@@ -3,8 +3,8 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use anyhow::{Context as _, bail};
 
@@ -13,14 +13,18 @@ use anyhow::{Context as _, bail};
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// From now on an interrupt (Ctrl-C, SIGTERM, SIGHUP) is noted, so that what is being written can be taken away.
+    /// From now on an interrupt (Ctrl-C, SIGTERM, SIGHUP) is noted, so that what is being written can be taken away. Whoever watches as well
+    /// sees the same interrupts: a process has one handler.
     #[must_use]
     pub fn watch() -> Self {
-        let interrupt = Self::default();
-        let flag = Arc::clone(&interrupt.0);
-        // A second handler can't be set within one process: the first one then does the work.
-        let _set_before = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
-        interrupt
+        static OF_THE_PROCESS: LazyLock<Interrupt> = LazyLock::new(|| {
+            let interrupt = Interrupt::default();
+            let flag = Arc::clone(&interrupt.0);
+            // Without a handler an interrupt ends the process, as ever.
+            let _none = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
+            interrupt
+        });
+        OF_THE_PROCESS.clone()
     }
 
     /// Whether one has come.
