@@ -14,7 +14,7 @@ use super::record::Entry;
 use super::request::GateError;
 use super::stakes::{Draft, stakes_of};
 use super::{Gate, View};
-use crate::import::{Issuance, Kind, SourceFile, renewals};
+use crate::import::{Certainty, Issuance, Kind, SourceFile, renewals};
 use crate::ledger::{Motion, Step, Write};
 use crate::limits::LimitName;
 use crate::permits::State;
@@ -294,11 +294,14 @@ fn is_counted(state: &mut SetState, serial: &str, issuance: &Issuance) -> bool {
     if state.counted.iter().any(|counted| counted.serial.as_deref() == Some(serial)) {
         return true;
     }
+    // Where the time is not sure, `issued_at` is the latest that it can be.
+    let earliest = match issuance.certainty {
+        Certainty::Sct => issuance.issued_at,
+        Certainty::Backdated | Certainty::Told | Certainty::Logged => issuance.not_before.min(issuance.issued_at),
+    };
     let came_of_permit = |counted: &Counted| {
         let (from, to) = (counted.since.unwrap_or(counted.at), counted.at);
-        counted.serial.is_none()
-            && issuance.issued_at >= from.minus(CLOCKS_APART)
-            && issuance.issued_at <= to.plus(CLOCKS_APART)
+        counted.serial.is_none() && issuance.issued_at >= from.minus(CLOCKS_APART) && earliest <= to.plus(CLOCKS_APART)
     };
     match state.counted.iter_mut().find(|counted| came_of_permit(counted)) {
         Some(counted) => {
