@@ -49,12 +49,8 @@ pub struct Args {
 #[command(next_help_heading = "Waiting")]
 pub struct WaitOptions {
     /// Wait until it is your turn, or for at most this long
-    #[arg(long, value_name = "SPAN", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = wait)]
+    #[arg(long, value_name = "SPAN", num_args = 0..=1, require_equals = true, value_parser = lease)]
     pub wait: Option<Option<Span>>,
-}
-
-fn wait(text: &str) -> Result<Option<Span>, String> {
-    if text.is_empty() { Ok(None) } else { lease(text).map(Some) }
 }
 
 const EXAMPLES: &str = "Examples:
