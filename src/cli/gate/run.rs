@@ -13,7 +13,7 @@ use super::super::ledger::session::{LedgerOptions, Session, Use};
 use super::super::output::Interrupt;
 use super::super::{Context, Exit, TEMPLATE};
 use super::asked::{OrderOptions, PermitOptions};
-use super::listen;
+use super::listen::{self, Heard, Pipes};
 use super::loss::{self, Passed};
 use super::reserve::{WaitOptions, ask};
 use super::{exit_of, never, print, time_passes};
@@ -27,6 +27,8 @@ use crate::time::Span;
 
 /// How often the command is looked after.
 const TICK: Span = Span::from_nanos(50_000_000);
+/// How often it is looked whether the command was refused and goes on.
+const LISTEN: Span = Span::from_seconds(1);
 
 /// Its arguments.
 #[derive(clap::Args, Clone, Debug)]
@@ -71,8 +73,8 @@ const EXAMPLES: &str = "Examples:
 
 const NEXT: &str = "The command finds its permit in CERTPACE_PERMIT. If it ends with 0 the certificate counts as issued; with anything else nobody knows,
 unless --certificate or --if-it-fails says. The permit is extended while it runs. Off a terminal certpace listens to what the command prints: if
-it fails and has printed the CA's 429, the ledger learns which limit it was, and until when.
-Exit codes: the command's own if it ran; else 3 later: a limit, 7 never, 8 another holder has it in hand, 9 no ledger.";
+it has printed the CA's 429, the ledger learns which limit it was, and until when; a client that then waits by itself, as lego does, is ended.
+Exit codes: the command's own if it ran to its end; else 3 later: a limit, 7 never, 8 another holder has it in hand, 9 no ledger.";
 
 /// Asks for a permit, runs the command, and tells what came of it.
 ///
@@ -92,14 +94,14 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         },
     };
     let names: Vec<_> = request.names.identifiers().iter().map(ToString::to_string).collect();
-    let (status, news) = perform(args, &mut held, names, request.lease, context)?;
+    let Came { exit, news, heard } = perform(args, &mut held, names, request.lease, context)?;
     let told = loss::tell(&held.number, &news, &args.ledger, args.shadow, context)
         .with_context(|| format!("the command has ended, and the ledger could not be told: permit {}", held.number))?;
     let state = told.map_or("noted in the journal", |told| word(told.state()));
     context.terminal.hint(&format!("permit {}: {state}", held.number));
-    let signalled = status.signal().and_then(|signal| u8::try_from(signal).ok()).map(|signal| 128 | signal);
-    let code = status.code().and_then(|code| u8::try_from(code).ok()).or(signalled);
-    Ok(Exit::of_program(code.unwrap_or(1)))
+    // What the command has left running may print for long yet.
+    heard.into_iter().for_each(Heard::finish);
+    Ok(exit)
 }
 
 /// A permit in hand, with the ledger that gave it, if one did.
@@ -132,67 +134,111 @@ fn reserve(args: &Args, request: &Request, context: &Context) -> anyhow::Result<
     Ok(Err(exit))
 }
 
+/// What came of a command.
+struct Came {
+    exit: Exit,
+    news: News,
+    heard: Option<Heard>,
+}
+
 /// Runs the command, and says how it ended and what came of the order.
-fn perform(
-    args: &Args,
-    held: &mut Held,
-    names: Vec<String>,
-    lease: Span,
-    context: &Context,
-) -> anyhow::Result<(ExitStatus, News)> {
+fn perform(args: &Args, held: &mut Held, names: Vec<String>, lease: Span, context: &Context) -> anyhow::Result<Came> {
     let before = args.certificate.as_deref().map(contents);
-    let Some((program, arguments)) = args.command.split_first() else { unreachable!("clap asks for one") };
-    let mut command = Command::new(program);
-    command.args(arguments).env("CERTPACE_PERMIT", &held.number);
-    let listens = listen::prepare(&mut command);
-    let spawned = command.spawn();
-    let mut child = match spawned {
-        Ok(child) => child,
+    let interrupt = Interrupt::watch();
+    let (mut child, heard) = match start(args, held) {
+        Ok(started) => started,
         Err(error) => {
             // Nothing was sent, though it was about to be.
             loss::tell(&held.number, &News::Failed { names: Vec::new() }, &args.ledger, args.shadow, context)?;
-            return Err(anyhow!("can't run {}: {error}", program.display()))
-                .hint("the permit was given back, but for its order token");
+            return Err(error).hint("the permit was given back, but for its order token");
         }
     };
-    let heard = listens.then(|| listen::start(&mut child));
-    let status = look_after(&mut child, held, lease, context)?;
-    let refusal = heard.and_then(listen::refusal);
-    let changed = before.map(|before| before != args.certificate.as_deref().map_or_else(Vec::new, contents));
-    let news = match (changed, status.code(), args.if_it_fails.as_str()) {
+    let ended = look_after(&mut child, held, lease, heard.as_ref(), &interrupt, context)?;
+    let refusal = heard.as_ref().and_then(Heard::last_refusal);
+    let changed = before.map(|before| {
+        let after = args.certificate.as_deref().and_then(contents);
+        after.is_some() && after != before
+    });
+    let news = match (changed, ended.status.code(), refusal) {
         (Some(true), _, _) | (None, Some(0), _) => News::Issued,
-        _ if refusal.is_some() => News::Refused { retry_after_seconds: None, detail: refusal },
+        (_, _, Some(said)) => News::Refused { retry_after_seconds: None, detail: Some(said.detail) },
+        // Whatever it made of the interrupt.
+        _ if ended.interrupted => News::Lost,
         // It ended well and made no certificate: it had nothing to do.
-        (Some(false), Some(0), _) => News::Failed { names: Vec::new() },
-        (_, Some(_), "failed") | (Some(false), Some(_), _) => News::Failed { names },
-        (_, _, _) => News::Lost,
+        (Some(false), Some(0), None) => News::Failed { names: Vec::new() },
+        (Some(false), Some(_), None) => News::Failed { names },
+        (None, Some(_), None) if args.if_it_fails == "failed" => News::Failed { names },
+        (_, _, None) => News::Lost,
     };
-    Ok((status, news))
+    let waited = ended.stopped && news != News::Issued;
+    let exit = if waited { Exit::NOT_NOW } else { Exit::of_program(code_of(ended.status)) };
+    Ok(Came { exit, news, heard })
 }
 
-/// What tells one certificate's file from the next.
-fn contents(path: &Path) -> Vec<u8> {
-    fs::read(path).map_or_else(|_none| Vec::new(), |bytes| sha256([bytes.as_slice()]).into_bytes())
+/// Starts the command, listened to unless it prints to a terminal.
+fn start(args: &Args, held: &Held) -> anyhow::Result<(Child, Option<Heard>)> {
+    let Some((program, arguments)) = args.command.split_first() else { unreachable!("clap asks for one") };
+    // It is gone at the end, and with it our ends of the pipes.
+    let mut command = Command::new(program);
+    command.args(arguments).env("CERTPACE_PERMIT", &held.number);
+    let pipes = listen::prepare(&mut command).context("can't listen to the command")?;
+    let child = command.spawn().map_err(|error| anyhow!("can't run {}: {error}", program.display()))?;
+    Ok((child, pipes.map(Pipes::listen)))
 }
 
-/// Waits for the command, keeps its permit, and hands on an interrupt.
-fn look_after(child: &mut Child, held: &mut Held, lease: Span, context: &Context) -> anyhow::Result<ExitStatus> {
-    let interrupt = Interrupt::watch();
-    let mut extended = Stopwatch::start();
-    let mut handed_on = false;
+/// The code of a command that has ended, as a shell has it: of one that a signal has ended, 128 and the signal's number.
+fn code_of(status: ExitStatus) -> u8 {
+    let by_signal = status.signal().map(|signal| 128 | signal);
+    status.code().or(by_signal).and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
+/// What tells one certificate's file from the next; `None` where there is none yet.
+fn contents(path: &Path) -> Option<String> {
+    fs::read(path).ok().map(|bytes| sha256([bytes.as_slice()]))
+}
+
+/// How a command ended.
+struct Ended {
+    status: ExitStatus,
+    /// An interrupt was handed on to it.
+    interrupted: bool,
+    /// It was ended since it went on after a refusal.
+    stopped: bool,
+}
+
+/// Waits for the command, keeps its permit, hands on an interrupt, and ends it if it waits for its turn by itself: for hours perhaps, with
+/// the permit in hand. Waiting is the gate's.
+fn look_after(
+    child: &mut Child,
+    held: &mut Held,
+    lease: Span,
+    heard: Option<&Heard>,
+    interrupt: &Interrupt,
+    context: &Context,
+) -> anyhow::Result<Ended> {
+    let (mut extended, mut listened) = (Stopwatch::start(), Stopwatch::start());
+    let (mut interrupted, mut stopped, mut was_refused) = (false, false, false);
     loop {
         if let Some(status) = child.try_wait().context("can't wait for the command")? {
-            return Ok(status);
+            return Ok(Ended { status, interrupted, stopped });
         }
-        if interrupt.has_come() && !handed_on {
-            handed_on = true;
-            if let Some(process) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
-                // It may have ended just now.
-                let _ended = rustix::process::kill_process(process, rustix::process::Signal::TERM);
+        if interrupt.has_come() && !interrupted {
+            interrupted = true;
+            terminate(child);
+        }
+        if !stopped && listened.elapsed() > LISTEN {
+            listened = Stopwatch::start();
+            // One that was refused before it began is somebody else's.
+            let refusal = heard.and_then(Heard::refusal).filter(|said| said.retry_at.is_none_or(|at| at > context.now));
+            // The second time: until then it may end by itself.
+            stopped = was_refused && refusal.is_some();
+            was_refused = refusal.is_some();
+            if stopped {
+                context.terminal.warn("the CA has refused the order, and the command goes on by itself: it is ended");
+                terminate(child);
             }
         }
-        let half = extended.elapsed().nanos() > lease.nanos() / 2;
-        if half
+        if extended.elapsed().nanos() > lease.nanos() / 2
             && time_passes(context)
             && let Held { number, session: Some(session) } = held
         {
@@ -202,5 +248,12 @@ fn look_after(child: &mut Child, held: &mut Held, lease: Span, context: &Context
             }
         }
         clock::sleep(TICK);
+    }
+}
+
+/// Asks the command to end. It may have ended just now.
+fn terminate(child: &Child) {
+    if let Some(process) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+        let _ended = rustix::process::kill_process(process, rustix::process::Signal::TERM);
     }
 }
