@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::proxy::Enforced;
-use crate::servers::clients::{AcmeClient, python};
+use crate::servers::clients::AcmeClient;
+use crate::servers::enforced::Enforced;
 use crate::servers::process::{free_ports, wait};
 
 const REPORT: [&str; 2] = ["--report", "verdict.json"];
@@ -24,15 +24,6 @@ fn refusal(verdict: &Value) -> (&str, &str, Option<u64>) {
 /// The numbers of these counts.
 fn counts<const N: usize>(verdict: &Value, names: [&str; N]) -> [u64; N] {
     names.map(|name| verdict["counts"][name].as_u64().unwrap())
-}
-
-/// Asks the proxy for a page over TLS.
-fn page(enforced: &Enforced, path: &str, method: &str) -> String {
-    let url = format!("https://{}{path}", enforced.address);
-    let script = "import requests, sys; print(requests.request(sys.argv[2], sys.argv[1]).text)";
-    let ran = python(script, &[&url, method], &enforced.folder.path().join("certpace-root.pem"));
-    assert!(ran.succeeded, "{}", ran.said);
-    ran.said
 }
 
 #[test]
@@ -109,7 +100,7 @@ fn certbot_is_let_through_after_the_wait_and_the_same_names_are_a_renewal() {
 fn refused_renewal(enforced: &Enforced, client: &AcmeClient) -> Option<u64> {
     fs::remove_dir_all(client.certbot_folder()).unwrap();
     let ran = client.certbot(&["a.example.com"]);
-    let log = page(enforced, "/-/log", "GET");
+    let log = enforced.page("/-/log", "GET");
     let lines = log.lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str::<Value>(line).unwrap());
     let refused = lines.map(|line| line["refused"].clone()).find(|refused| !refused.is_null());
     assert_eq!(ran.succeeded, refused.is_none(), "{}", ran.said);
@@ -138,7 +129,7 @@ fn failed_validations_are_counted_and_pause_in_the_end() {
     assert!(paused.said.contains(told), "{}", paused.said);
 
     let visit = paused.said.split("/-/unpause").nth(1).unwrap().split_whitespace().next().unwrap();
-    assert!(page(&enforced, &format!("/-/unpause{visit}"), "POST").contains("\"unpaused\":1"));
+    assert!(enforced.page(&format!("/-/unpause{visit}"), "POST").contains("\"unpaused\":1"));
     let refused = client.certbot(&["dead.example.com"]);
     let sentence = "too many failed authorizations (2) for \"dead.example.com\" in the last 6h0m0s";
     assert!(refused.said.contains(sentence), "{}", refused.said);
@@ -156,17 +147,7 @@ fn a_renewal_that_the_ca_suggests_is_exempt() {
     let client = enforced.client("lego");
     let first = client.lego(&["a.example.com"]);
     assert!(first.succeeded, "{}", first.said);
-    // The CA suggests to renew just now: a window that is almost over, so that lego's random time in it has come.
-    let script = "
-import datetime, json, requests, sys
-now = datetime.datetime.now(datetime.timezone.utc)
-time = lambda days: (now + datetime.timedelta(days=days)).strftime('%Y-%m-%dT%H:%M:%SZ')
-window = {'suggestedWindow': {'start': time(-1000), 'end': time(0.02)}}
-body = {'Certificate': open(sys.argv[2]).read(), 'ARIResponse': json.dumps(window)}
-requests.post(sys.argv[1] + '/set-renewal-info/', json=body).raise_for_status()";
-    let certificate = client.folder.join("lego/certificates/a.example.com.crt");
-    let set = python(script, &[&enforced.pebble.management, certificate.to_str().unwrap()], &enforced.pebble.root);
-    assert!(set.succeeded, "{}", set.said);
+    enforced.suggest_renewal(&client.folder.join("lego/certificates/a.example.com.crt"));
     let renewed = client.lego_renew(&["a.example.com"]);
     assert!(renewed.succeeded, "{}", renewed.said);
     let (_, verdict) = enforced.end();

@@ -1,6 +1,6 @@
 //! What passes and what is answered, to the byte.
 
-use crate::proxy::Enforced;
+use crate::servers::enforced::Enforced;
 
 #[test]
 fn clients_see_a_ca_by_the_name_that_they_came_by() {

@@ -29,44 +29,39 @@ pub(crate) struct Ran {
 impl AcmeClient {
     /// `lego run` for names.
     pub(crate) fn lego(&self, names: &[&str]) -> Ran {
-        self.run_lego(names, &["run"])
+        run(self.lego_command(names, &["run"]), &self.folder, "lego")
     }
 
     /// `lego renew` for names.
     pub(crate) fn lego_renew(&self, names: &[&str]) -> Ran {
-        self.run_lego(names, &["renew", "--no-random-sleep"])
+        run(self.lego_command(names, &["renew", "--no-random-sleep"]), &self.folder, "lego")
     }
 
-    fn run_lego(&self, names: &[&str], verb: &[&str]) -> Ran {
+    /// lego as it would be run.
+    pub(crate) fn lego_command(&self, names: &[&str], verb: &[&str]) -> Command {
         let mut lego = Command::new(tool("lego/lego"));
         lego.env("LEGO_CA_CERTIFICATES", &self.root).args(["--accept-tos", "--email", "admin@example.com"]);
         lego.args(["--server", &self.directory, "--http", "--http.port", &format!("127.0.0.1:{}", self.http_port)]);
         lego.arg("--path").arg(self.folder.join("lego"));
         lego.args(names.iter().flat_map(|name| ["-d", name])).args(verb);
-        run(lego, &self.folder, "lego")
+        lego
     }
 
     /// `certbot certonly` for names.
     pub(crate) fn certbot(&self, names: &[&str]) -> Ran {
-        let mut certbot = self.certbot_command("certonly");
-        certbot.args([
-            "--standalone",
-            "--http-01-port",
-            &self.http_port.to_string(),
-            "--agree-tos",
-            "-m",
-            "admin@example.com",
-        ]);
-        certbot.args(["--server", &self.directory]).args(names.iter().flat_map(|name| ["-d", name]));
-        run(certbot, &self.folder, "certbot")
+        run(self.certbot_command(names), &self.folder, "certbot")
     }
 
-    fn certbot_command(&self, verb: &str) -> Command {
+    /// `certbot certonly` as it would be run.
+    pub(crate) fn certbot_command(&self, names: &[&str]) -> Command {
         let mut certbot = Command::new(tool("certbot/bin/certbot"));
-        certbot.env("REQUESTS_CA_BUNDLE", &self.root).args([verb, "--non-interactive"]);
+        certbot.env("REQUESTS_CA_BUNDLE", &self.root).args(["certonly", "--non-interactive"]);
         for option in ["--config-dir", "--work-dir", "--logs-dir"] {
             certbot.arg(option).arg(self.certbot_folder());
         }
+        let port = self.http_port.to_string();
+        certbot.args(["--standalone", "--http-01-port", &port, "--agree-tos", "-m", "admin@example.com"]);
+        certbot.args(["--server", &self.directory]).args(names.iter().flat_map(|name| ["-d", name]));
         certbot
     }
 

@@ -2,5 +2,6 @@
 //! `#[path = "servers/servers.rs"] mod servers;`.
 
 pub(crate) mod clients;
+pub(crate) mod enforced;
 pub(crate) mod pebble;
 pub(crate) mod process;
