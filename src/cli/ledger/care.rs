@@ -116,16 +116,9 @@ struct CareReport {
 /// Where the store can't be made a ledger.
 pub fn init(args: &InitArgs, context: &Context) -> anyhow::Result<Exit> {
     let url = args.ledger.url()?;
-    let (made, notes) = match &url {
-        LedgerUrl::Sqlite(_) => {
-            let (mut store, made) = open(&url, Access::Create, SystemClock).map_err(told)?;
-            (made, store.notes())
-        }
-        LedgerUrl::Redis { .. } | LedgerUrl::Postgres { .. } => {
-            let (mut store, _) = open(&url, Access::Create, SystemClock).map_err(told)?;
-            (store.init().map_err(told)?, store.notes())
-        }
-    };
+    let (mut store, made) = open(&url, Access::Init, SystemClock).map_err(told)?;
+    let notes = store.notes();
+    drop(store);
     if !made && args.lost {
         bail!(
             "there is a ledger in {url}, and it was not lost; `certpace ledger recover` is for one that has lost its last changes"
