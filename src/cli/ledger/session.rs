@@ -78,6 +78,14 @@ impl LedgerOptions {
         }
     }
 
+    /// The highest mark that this user has seen of it.
+    ///
+    /// # Errors
+    /// Where the URL is none.
+    pub fn seen(&self, context: &Context) -> anyhow::Result<Mark> {
+        Ok(Seen::open(&self.url()?, context.terminal).map_or_else(Mark::default, |seen| seen.mark))
+    }
+
     /// Opens it, for the realm that `shadow` says.
     ///
     /// # Errors
@@ -165,14 +173,14 @@ impl LedgerOptions {
                 terminal.warn(&format!("there is no ledger {url} yet: all buckets are taken to be full"));
                 Ok(Box::new(MemoryStore::new(SystemClock)))
             }
-            Err(error) => Err(told(error)),
+            Err(error) => Err(error.into()),
         }
     }
 }
 
-/// The error with what to do about it.
-pub fn told(error: LedgerError) -> anyhow::Error {
-    let hint = match &error {
+/// What to do about a ledger that can't be used.
+pub fn advice(error: &LedgerError) -> Option<&'static str> {
+    Some(match error {
         LedgerError::NotInitialised { .. } => {
             "if it is new, `certpace ledger init` makes it; if it was lost, `certpace ledger init --lost`, so that nothing is ordered \
              that was ordered already"
@@ -187,11 +195,8 @@ pub fn told(error: LedgerError) -> anyhow::Error {
         }
         LedgerError::Schema { .. } => "use the certpace that wrote it, or a newer one",
         LedgerError::Unsafe { .. } => "set maxmemory-policy to noeviction",
-        LedgerError::Url { .. } | LedgerError::Unreachable { .. } | LedgerError::Row { .. } => {
-            return error.into();
-        }
-    };
-    super::super::failure::hinted(error.into(), hint)
+        LedgerError::Url { .. } | LedgerError::Unreachable { .. } | LedgerError::Row { .. } => return None,
+    })
 }
 
 /// 32 bytes that nobody else has.
