@@ -96,15 +96,14 @@ impl LedgerOptions {
         if purpose == Use::Write && url.is_shared() && context.timescale != crate::clock::Timescale::REAL {
             bail!("--now can't be used here: where machines share a ledger, its clock decides");
         }
-        let store = self.store(&url, context.terminal, purpose)?;
+        let seen = Seen::open(&url, context.terminal);
+        let known = seen.as_ref().map_or_else(Mark::default, |seen| seen.mark);
+        let store = self.store(&url, context.terminal, purpose, known)?;
         let realm = self.realm(context)?;
         let realm = if shadow { realm.shadow() } else { realm };
         let (limits, suffixes) = (context.limits.clone(), context.suffixes().clone());
         let mut gate = Gate::new(store, realm, limits, suffixes, context.timescale, seed()?)?;
-        let seen = Seen::open(&url, context.terminal);
-        if let Some(seen) = &seen {
-            gate.has_seen(seen.mark);
-        }
+        gate.has_seen(known);
         if purpose == Use::Write && !shadow {
             self.replay(&mut gate, context)?;
         }
@@ -147,16 +146,18 @@ impl LedgerOptions {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_unseen(&self, context: &Context) -> anyhow::Result<Session> {
-        let session = Self { must_exist: true, ..self.clone() }.open(context, Use::Write, false)?;
-        let Session { url, seen, .. } = session;
-        let store = self.store(&url, context.terminal, Use::Write)?;
+        let url = self.url()?;
+        let seen = Seen::open(&url, context.terminal);
+        let (store, _) = open(&url, Access::MustExist, SystemClock)?;
         let (limits, suffixes) = (context.limits.clone(), context.suffixes().clone());
         let gate = Gate::new(store, self.realm(context)?, limits, suffixes, context.timescale, seed()?)?;
         Ok(Session { gate, url, seen })
     }
 
-    fn store(&self, url: &LedgerUrl, terminal: Terminal, purpose: Use) -> anyhow::Result<Box<dyn Store>> {
-        let may_make = purpose == Use::Write && !self.must_exist;
+    fn store(&self, url: &LedgerUrl, terminal: Terminal, purpose: Use, seen: Mark) -> anyhow::Result<Box<dyn Store>> {
+        // One that was there and is not was lost: that is for a person to say.
+        let is_new = seen == Mark::default() && !self.must_exist;
+        let may_make = purpose == Use::Write && is_new;
         let access = if may_make { Access::Create } else { Access::MustExist };
         match open(url, access, SystemClock) {
             Ok((mut store, created)) => {
@@ -169,7 +170,7 @@ impl LedgerOptions {
                 store.notes().iter().for_each(|note| terminal.detail(&format!("{url}: {note}")));
                 Ok(store)
             }
-            Err(LedgerError::NotInitialised { .. }) if purpose == Use::Read && !url.is_shared() && !self.must_exist => {
+            Err(LedgerError::NotInitialised { .. }) if purpose == Use::Read && !url.is_shared() && is_new => {
                 terminal.warn(&format!("there is no ledger {url} yet: all buckets are taken to be full"));
                 Ok(Box::new(MemoryStore::new(SystemClock)))
             }
