@@ -20,7 +20,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::inventory::Counts;
-use crate::limits::LimitName;
+use crate::plan::opening::Cause;
 use crate::plan::replan::EarlierOrder;
 use crate::plan::{Plan, Summary};
 use crate::psl::SuffixList;
@@ -166,11 +166,11 @@ pub struct Held {
     pub expires_at: Timestamp,
 }
 
-/// The bucket that an order waits for.
+/// What an order waits for, mostly a bucket.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[expect(missing_docs, reason = "as in the file")]
 pub struct BoundBy<'a> {
-    pub limit: LimitName,
+    pub limit: Cause,
     #[serde(borrow)]
     pub key: Cow<'a, str>,
 }
