@@ -33,6 +33,7 @@ mod board;
 mod document;
 mod events;
 mod names;
+mod opening;
 mod queue;
 mod record;
 mod request;

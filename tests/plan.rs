@@ -4,6 +4,7 @@
 mod plan {
     mod again;
     mod numbers;
+    mod opening;
     mod renewals;
     mod replay;
     mod search;

@@ -31,15 +31,9 @@ impl<'a> Draft<'a> {
             return Some(place);
         }
         let quota = quota_of(self.limits, name)?;
-        let floor = self.floor(name, quota);
+        let floor = floor(self.board, name, quota);
         self.step.buckets.push(Bucket { name: name.to_owned(), quota, floor });
         Some(self.step.buckets.len() - 1)
-    }
-
-    fn floor(&self, name: &str, quota: Quota) -> Option<Timestamp> {
-        let (limit, _) = limit_and_key(name)?;
-        let of_limit = self.board.limits_empty_at.get(limit.as_str()).copied();
-        self.board.empty_at.max(of_limit).map(|empty_at| empty_at.plus(quota.offset()))
     }
 
     /// One token more of it has to fit, beside `ahead` for those who came before.
@@ -85,6 +79,22 @@ impl<'a> Draft<'a> {
             }
         }
     }
+}
+
+/// The TAT that a bucket of that name has at least, since it was empty once.
+pub(super) fn floor(board: &Board, name: &str, quota: Quota) -> Option<Timestamp> {
+    let (limit, _) = limit_and_key(name)?;
+    empty_at(board, limit).map(|empty_at| empty_at.plus(quota.offset()))
+}
+
+/// When all buckets of that limit were empty.
+pub(super) fn empty_at(board: &Board, limit: LimitName) -> Option<Timestamp> {
+    board.empty_at.max(board.limits_empty_at.get(limit.as_str()).copied())
+}
+
+/// The account and the name of a bucket in which a name waits before it is tried again; `None` if it is another one.
+pub(super) fn backoff_of(bucket: &str) -> Option<(&str, &str)> {
+    bucket.strip_prefix(BACKOFF)?.strip_prefix(' ')?.rsplit_once(' ')
 }
 
 /// All that `order` has at stake if `exemption` holds.

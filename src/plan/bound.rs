@@ -47,13 +47,19 @@ pub(super) fn bound(
     if !tight.jobs.is_empty() {
         let mut of_accounts: FxHashMap<(Lane, u32), Flow> = FxHashMap::default();
         let mut of_all: FxHashMap<Lane, Flow> = FxHashMap::default();
-        let delayed_until = |job: u32| jobs.delay(job).map_or(start, |(_, until)| until);
-        // A bucket lets those go first that are delayed the least: then none of its times could be earlier.
+        // An account that has spent what it had before the start lets nothing go before its first token is back.
+        let first = |account| account_stock(account).map_or(start, |stock| Flow::new(stock).next(start));
+        let first: Vec<Timestamp> = (0..accounts).map(first).collect();
+        let earliest = |job: u32| {
+            let first = first[jobs.job(job).account as usize];
+            jobs.delay(job).map_or(first, |(_, until)| until.max(first))
+        };
+        // A bucket lets those go first that can go first: then none of its times could be earlier.
         let mut in_order = tight.jobs.clone();
-        in_order.sort_by_key(|job| delayed_until(*job));
+        in_order.sort_by_key(|job| earliest(*job));
         for job in in_order {
             let of = jobs.job(job);
-            let earliest = delayed_until(job);
+            let earliest = earliest(job);
             let mut release = earliest;
             let checked = jobs.lanes(job).into_iter().filter(|(_, checked)| *checked);
             for (lane, stock) in checked.filter_map(|(lane, _)| Some((lane, tight.lanes[tight.place(lane)?].1))) {

@@ -109,21 +109,33 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// Full buckets at `start`, under `limits`, and `delays`, in any order.
+    /// Full buckets at `start`, under `limits`, and no delays.
     #[must_use]
-    pub fn new(start: Timestamp, limits: &Limits, mut delays: Vec<(Delay, Whose)>) -> Self {
-        delays.retain(|(delay, _)| delay.until > start);
-        delays.sort_unstable();
-        let mut opening = Self {
+    pub fn new(start: Timestamp, limits: &Limits) -> Self {
+        Self {
             start,
             limits: limits.clone(),
             empty_at: Vec::new(),
             accounts: FxHashMap::default(),
             lanes: FxHashMap::default(),
+            delays: Vec::new(),
+            by_set: FxHashMap::default(),
+            by_account: FxHashMap::default(),
+            all: None,
+        }
+    }
+
+    /// The same with `delays`, in any order, instead of those that it had.
+    #[must_use]
+    pub fn delayed(self, mut delays: Vec<(Delay, Whose)>) -> Self {
+        delays.retain(|(delay, _)| delay.until > self.start);
+        delays.sort_unstable();
+        let mut opening = Self {
             delays: Vec::with_capacity(delays.len()),
             by_set: FxHashMap::default(),
             by_account: FxHashMap::default(),
             all: None,
+            ..self
         };
         // Of several delays for the same the last one counts.
         for (place, (delay, whose)) in (0..).zip(delays) {
