@@ -5,6 +5,7 @@
 
 pub mod advise;
 mod bound;
+mod bucket;
 mod choice;
 mod gate;
 mod group;
@@ -24,14 +25,14 @@ mod usable;
 
 use crate::gcra::Quota;
 use crate::inventory::{Challenge, Inventory, Urgency};
-use crate::limits::{LimitName, Limits};
+use crate::limits::Limits;
 use crate::rules::Exemption;
 use crate::time::{Span, Timestamp};
 
 use choice::Aim;
 use group::Grouping;
 use jobs::{Jobs, Lane, TightLanes};
-use opening::{Cause, Opening};
+use opening::Opening;
 pub use options::{Mix, NamesPerCertificate, Options, PlanError, Share};
 use replan::{Earlier, Kept};
 use schedule::{Bound, Placed, Terms};
@@ -368,45 +369,4 @@ fn merge(placed: &[Placed], draft: &Draft) -> Vec<Order> {
         next += u32::from(before.is_none());
     }
     orders
-}
-
-/// What orders wait for.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Bucket {
-    Account(u32),
-    Lane(Lane),
-    /// None, but a delay: a place among the opening's.
-    Delay(u32),
-}
-
-/// What a bound stands for, given how many accounts there are and the lanes that were tight.
-fn bucket_of(bound: Bound, accounts: usize, lanes: &[Lane]) -> Option<Bucket> {
-    Some(match bound.bucket(accounts)? {
-        Ok(account) => Bucket::Account(u32::try_from(account).ok()?),
-        Err(place) => match lanes.get(place) {
-            Some(lane) => Bucket::Lane(*lane),
-            None => Bucket::Delay(u32::try_from(place - lanes.len()).ok()?),
-        },
-    })
-}
-
-impl Bucket {
-    /// What it is and its key, as text.
-    fn describe(self, inventory: &Inventory, opening: Option<&Opening>) -> Option<(Cause, String)> {
-        let (limit, key) = match self {
-            Self::Account(account) => (LimitName::NewOrdersPerAccount, inventory.accounts[account as usize].clone()),
-            Self::Lane(lane) => match lane.account() {
-                None => (LimitName::CertificatesPerDomain, inventory.domain(lane.domain).to_owned()),
-                Some(account) => {
-                    let account = &inventory.accounts[account as usize];
-                    (LimitName::CertificatesPerDomainPerAccount, format!("{account} {}", inventory.domain(lane.domain)))
-                }
-            },
-            Self::Delay(place) => {
-                let delay = opening?.delay(place);
-                return Some((delay.cause, delay.key.clone()));
-            }
-        };
-        Some((Cause::Limit(limit), key))
-    }
 }

@@ -3,6 +3,7 @@
 
 mod plan {
     mod again;
+    mod ledger;
     mod numbers;
     mod opening;
     mod renewals;

@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use super::bucket::{Bucket, bucket_of};
 use super::jobs::Jobs;
 use super::opening::Cause;
 use super::schedule::Bound;
-use super::{
-    Bucket, Draft, Mix, NamesPerCertificate, Options, Plan, Share, Usable, bucket_of, lower_bound, schedule_all,
-};
+use super::{Draft, Mix, NamesPerCertificate, Options, Plan, Share, Usable, lower_bound, schedule_all};
 use crate::limits::{Limit, LimitName, Limits};
 use crate::time::{NS_PER_S, Span, Timestamp};
 

@@ -1,8 +1,9 @@
 //! A plan's orders, looked at: names, group, deadline, reason.
 
+use super::bucket::bucket_of;
 use super::group::{Certificate, Members, Piece};
 use super::opening::Cause;
-use super::{Order, Plan, Subject, bucket_of};
+use super::{Order, Plan, Subject};
 use crate::inventory::TextRef;
 use crate::time::{Span, Timestamp};
 

@@ -166,7 +166,7 @@ pub(super) fn schedule(
         let before = kept.certificates.get(job as usize);
         let wish = before.map_or(start, |order| order.at.max(start));
         let (mut at, mut bound) = (wish, Bound::NOTHING);
-        if let Some((place, until)) = jobs.delay(job).filter(|(_, until)| *until > wish) {
+        if let Some((place, until)) = jobs.delay(job).filter(|(_, until)| *until >= wish) {
             (at, bound) = (until, Bound::lane(accounts, tight.lanes.len() + place));
         }
         loop {
@@ -187,7 +187,7 @@ pub(super) fn schedule(
             at = latest;
         }
         if let Some(order) = before.filter(|_| at == wish && at > start) {
-            bound = bound_before(order, number, accounts, tight, usable);
+            bound = bound_before(order, number, accounts, tight, usable).unwrap_or(bound);
         }
         of.insert(at);
         places.iter().for_each(|place| lanes[*place].insert(at));
@@ -197,18 +197,24 @@ pub(super) fn schedule(
     placed
 }
 
-/// What an order that keeps its time waited for, as the earlier plan says.
-fn bound_before(order: &KeptOrder, account: usize, accounts: usize, tight: &TightLanes, usable: &Usable<'_>) -> Bound {
-    let Some((limit, key)) = &order.bound_by else { return Bound::NOTHING };
+/// The bucket that an order which keeps its time waited for, as the earlier plan says.
+fn bound_before(
+    order: &KeptOrder,
+    account: usize,
+    accounts: usize,
+    tight: &TightLanes,
+    usable: &Usable<'_>,
+) -> Option<Bound> {
+    let (limit, key) = order.bound_by.as_ref()?;
     if *limit == Cause::Limit(LimitName::NewOrdersPerAccount) {
-        return Bound::account(account);
+        return Some(Bound::account(account));
     }
     let of_key = |domain: u32| {
         let domain = usable.inventory.domain(domain);
         key == domain || key.ends_with(&format!(" {domain}"))
     };
     let place = tight.lanes.iter().position(|(lane, _)| of_key(lane.domain));
-    place.map_or(Bound::NOTHING, |place| Bound::lane(accounts, place))
+    place.map(|place| Bound::lane(accounts, place))
 }
 
 /// An account's orders. What does not fit now never will: the search goes on from where the last one ended.

@@ -2,12 +2,13 @@
 
 use rustc_hash::FxHashMap;
 
+use super::bucket::bucket_of;
 use super::group::Grouping;
 use super::opening::Cause;
 use super::schedule::Bound;
 use super::stagger::Staggered;
 use super::usable::Usable;
-use super::{Draft, Order, Scheduled, Subject, bucket_of};
+use super::{Draft, Order, Scheduled, Subject};
 use crate::inventory::Inventory;
 use crate::limits::{Limits, Profile};
 use crate::rules::Exemption;

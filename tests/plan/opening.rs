@@ -7,7 +7,7 @@ use certpace::inventory::Inventory;
 use certpace::limits::{LimitName, Limits};
 use certpace::name::{NameSet, SetKey};
 use certpace::plan::opening::{Cause, Delay, Opening, Spent, Whose};
-use certpace::plan::{NamesPerCertificate, Options, Plan, Share, plan, plan_from};
+use certpace::plan::{NamesPerCertificate, Options, Plan, plan, plan_from};
 use certpace::rules::Model;
 use certpace::time::{Span, Timestamp};
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use super::again::earlier;
 use super::replay::never_refused;
 use super::search::{Bucket, SEARCHED, earliest_finish, levels, names_of, quotas, small, usable};
-use super::world::{Ordered, Row, START, Tokens, World, at_most, config, exact, finish, inventory, orders, worlds};
+use super::world::{Ordered, Row, START, Tokens, World, at_most, config, finish, inventory, orders, worlds};
 
 /// What was spent and set aside before, by limit and key.
 #[derive(Clone, Debug, Default)]
@@ -145,6 +145,19 @@ proptest! {
             let unexempt = from.orders.iter().map(|order| order.at).max().unwrap_or(finish);
             prop_assert!(bound <= unexempt, "the bound {} lies behind the plan's end {}", bound, unexempt);
         }
+    }
+
+    #[test]
+    fn smaller_certificates_cost_no_time(world in worlds(), picks in picks()) {
+        let (inventory, limits) = (inventory(&world.rows), world.quotas.limits());
+        let past = past(&world, &[], &picks);
+        let opening = past.opening(&inventory, &limits);
+        let last_of = |names_per_certificate| {
+            let options = Options { names_per_certificate, ..world.options.clone() };
+            let plan = plan_from(&inventory, &limits, options, None, Some(&opening)).unwrap();
+            orders(&plan).iter().filter(|order| order.exemption == "none").map(|order| order.at).max()
+        };
+        prop_assert_eq!(last_of(NamesPerCertificate::Auto), last_of(NamesPerCertificate::AtMost(100)));
     }
 
     #[test]
