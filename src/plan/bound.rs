@@ -3,7 +3,8 @@
 //! Each registered domain's *k*-th order can't go before its bucket lets it, even if the first one went at once; these releases, in
 //! order, can't all go before the account's bucket lets them. Real orders may be late, so a plan's last order may lie up to the margin
 //! behind it; up to two of them where a domain's first order has to wait for its account, since both buckets are then waited for. It
-//! is reached (but for that) with one account, one domain a certificate, and usable bursts of 2 or more.
+//! is reached (but for that) with one account whose bucket lacks nothing at the start, one domain a certificate, and usable bursts of 2 or
+//! more. Where the account has spent its tokens before the start it is a bound still, but may lie before the best there is.
 
 use rustc_hash::FxHashMap;
 
