@@ -124,7 +124,7 @@ pub struct GlobalArgs {
 #[derive(clap::Subcommand, Debug)]
 pub enum Command {
     /// Group hostnames into certificates and schedule their orders
-    Plan(plan::Args),
+    Plan(Box<plan::Args>),
     /// Look into a plan: when is a name issued, with which others, and why not sooner
     Show(show::Args),
     /// Run a plan or a scenario in virtual time, and measure what comes of it
