@@ -6,6 +6,8 @@
 pub mod check;
 pub mod completions;
 pub mod context;
+#[cfg(feature = "acme")]
+pub mod enforce;
 pub mod exit;
 pub mod failure;
 pub mod gate;
@@ -70,6 +72,7 @@ const EXAMPLES: &str = "Examples:
   certpace test scenarios               run scenarios, and hold them to what they expect
   certpace check www.example.com        may this order go out now?
   certpace gate run --names example.com -- certbot certonly -d example.com
+  certpace enforce --upstream URL       enforce the limits in front of a test CA, such as Pebble
   certpace limits                       what the CA allows, with sources
   certpace limits NewOrdersPerAccount   one limit in detail
   certpace inventory from-certs DIR     an inventory from certificates
@@ -81,7 +84,7 @@ const EXIT_CODES: &str = "Exit codes:
   2  usage: an option or argument that certpace does not know
   3  not now: a limit; the answer says until when
   4  the plan misses its deadline
-  5  a scenario's expectation failed
+  5  a scenario's expectation failed, or a client was refused (enforce --fail-on-refusal)
   6  the plan is stale
   7  never: a refused name, too many names, paused, frozen
   8  in hand: another holder has the permit for this set
@@ -134,6 +137,9 @@ pub enum Command {
     Gate(Box<gate::Args>),
     /// Look at the ledger, fill it, mend it
     Ledger(Box<ledger::Args>),
+    /// Enforce the policy in front of a test CA, to see how a client behaves
+    #[cfg(feature = "acme")]
+    Enforce(enforce::Args),
     /// Print the policy in force: limits, profiles, sources, dates
     Limits(limits::Args),
     /// Write an inventory from what you have
@@ -154,6 +160,8 @@ impl Command {
             Self::Check(args) => check::run(args, &Context::load(global, clock)?),
             Self::Gate(args) => gate::run(args, &Context::load(global, clock)?),
             Self::Ledger(args) => ledger::run(args, &Context::load(global, clock)?),
+            #[cfg(feature = "acme")]
+            Self::Enforce(args) => enforce::run(args, &Context::load(global, clock)?),
             Self::Limits(args) => limits::run(args, &Context::load(global, clock)?),
             Self::Inventory(args) => inventory::run(args, &Context::load(global, clock)?),
             Self::Completions(args) => completions::run(args, Terminal::new(global)),

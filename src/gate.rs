@@ -43,7 +43,7 @@ mod stakes;
 pub mod verify;
 
 pub use document::{Board, Counted, Freeze, Hand, Paused, Permitted, Scope, SetState, Shadowed};
-pub use events::Refusal;
+pub use events::{PAUSED, Refusal};
 pub use import::ImportedLedger;
 pub use names::parse;
 pub use record::Entry;

@@ -19,7 +19,7 @@ mod stores;
 mod table;
 mod trees;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read as _};
@@ -34,8 +34,8 @@ use crate::psl::SuffixList;
 
 pub use broken::{Broken, Place, Reason};
 pub use held::{Held, HeldCertificate, Overlap};
-pub use issuance::{Certainty, Issuance, NamesKnown, SERIAL_BYTES_MAX, Serial, parse_ari_id, renewals};
-pub use issuer::{Issuers, named, of_text};
+pub use issuance::{Certainty, Issuance, NamesKnown, Serial, parse_ari_id, renewals};
+pub use issuer::Issuers;
 
 use certificate::{Certificate, Facts};
 use recognise::Shape;
@@ -175,7 +175,7 @@ pub struct Import<'a> {
     options: &'a Options<'a>,
     trees: Trees,
     issuers: HashMap<Arc<str>, u32>,
-    authority_keys: HashMap<Arc<[u8]>, ()>,
+    authority_keys: HashSet<Arc<[u8]>>,
     places: FxHashMap<(u32, Serial), u32>,
     imported: Imported,
 }
@@ -197,7 +197,7 @@ impl<'a> Import<'a> {
             options,
             trees: Trees::default(),
             issuers: HashMap::new(),
-            authority_keys: HashMap::new(),
+            authority_keys: HashSet::new(),
             places: FxHashMap::default(),
             imported: Imported::default(),
         }
@@ -245,11 +245,11 @@ impl<'a> Import<'a> {
     }
 
     fn unreadable(&mut self, path: &Path, error: &io::Error) {
-        self.fail(&path.display().to_string(), Place::File, &Reason::Io(error.to_string()));
+        self.fail(&path.display().to_string(), Place::File, Reason::Io(error.to_string()));
     }
 
-    fn fail(&mut self, file: &str, place: Place, reason: &Reason) {
-        self.imported.broken.push(Broken { file: file.to_owned(), place, reason: reason.to_string() });
+    fn fail(&mut self, file: &str, place: Place, reason: Reason) {
+        self.imported.broken.push(Broken { file: file.to_owned(), place, reason });
     }
 
     /// Takes in a file as what it is.
@@ -284,7 +284,7 @@ impl<'a> Import<'a> {
     /// A file that is nothing to import: told if somebody has named it.
     fn other(&mut self, name: &str, reason: Reason, named: bool) {
         if named {
-            self.fail(name, Place::File, &reason);
+            self.fail(name, Place::File, reason);
         } else {
             self.imported.counts.other_files += 1;
         }
@@ -317,7 +317,7 @@ impl<'a> Import<'a> {
             let place = Place::Line(block.line);
             match block.der {
                 Ok(der) => self.certificate(origin, place, &der),
-                Err(reason) => self.fail(origin.name, place, &reason),
+                Err(reason) => self.fail(origin.name, place, reason),
             }
         }
     }
@@ -325,7 +325,7 @@ impl<'a> Import<'a> {
     fn certificate(&mut self, origin: Origin<'_>, place: Place, der: &[u8]) {
         let certificate = match Certificate::parse(der) {
             Ok(certificate) => certificate,
-            Err(reason) => return self.fail(origin.name, place, &reason),
+            Err(reason) => return self.fail(origin.name, place, reason),
         };
         if certificate.is_authority() {
             self.imported.counts.authorities += 1;
@@ -339,12 +339,13 @@ impl<'a> Import<'a> {
     }
 
     fn row(&mut self, origin: Origin<'_>, row: table::Row) {
-        let issuer = row.issuer.map_or_else(|| self.options.issuers.default_name().to_owned(), |text| of_text(&text));
+        let issuer =
+            row.issuer.map_or_else(|| self.options.issuers.default_name().to_owned(), |text| issuer::of_text(&text));
         match row.facts {
             Ok(None) => {}
             Ok(Some(facts)) if self.takes(&issuer) => self.facts(origin, Place::Line(row.line), &issuer, Ok(facts)),
             Ok(Some(_)) => {}
-            Err(reason) => self.fail(origin.name, Place::Line(row.line), &reason),
+            Err(reason) => self.fail(origin.name, Place::Line(row.line), reason),
         }
     }
 
@@ -359,7 +360,7 @@ impl<'a> Import<'a> {
     fn facts(&mut self, origin: Origin<'_>, place: Place, issuer: &str, facts: Result<Facts, Reason>) {
         let facts = match facts {
             Ok(facts) => facts,
-            Err(reason) => return self.fail(origin.name, place, &reason),
+            Err(reason) => return self.fail(origin.name, place, reason),
         };
         self.imported.counts.entries += 1;
         self.imported.sources[origin.source as usize].entries += 1;
@@ -400,11 +401,11 @@ impl<'a> Import<'a> {
 
     /// One key identifier for all certificates that have it.
     fn authority_key(&mut self, key: Vec<u8>) -> Arc<[u8]> {
-        if let Some((known, ())) = self.authority_keys.get_key_value(&key[..]) {
+        if let Some(known) = self.authority_keys.get(&key[..]) {
             return Arc::clone(known);
         }
         let key: Arc<[u8]> = key.into();
-        self.authority_keys.insert(Arc::clone(&key), ());
+        self.authority_keys.insert(Arc::clone(&key));
         key
     }
 }

@@ -31,6 +31,10 @@
 
 mod memory;
 mod page;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 mod sqlite;
 mod step;
 mod url;
@@ -38,6 +42,10 @@ mod writer;
 
 pub use memory::MemoryStore;
 pub use page::{Cell, Record};
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
+#[cfg(feature = "redis")]
+pub use redis::RedisStore;
 pub use sqlite::SqliteStore;
 pub use step::{Ask, Bucket, Document, Mark, Motion, Move, Outcome, Reply, Step, Version, Write};
 pub use url::{Access, LedgerUrl};
@@ -152,11 +160,43 @@ pub fn open<C: Clock + Send + 'static>(
             let (store, created) = SqliteStore::open(path, access, clock)?;
             Ok((Box::new(store), created))
         }
-        LedgerUrl::Redis { .. } | LedgerUrl::Postgres { .. } => {
-            let reason = "this certpace was built without that store".to_owned();
-            Err(LedgerError::Url { url: url.to_string(), reason })
+        #[cfg(feature = "redis")]
+        LedgerUrl::Redis { url: address, name } => {
+            shared(Box::new(RedisStore::connect(address, name, url.to_string())?), access)
         }
+        #[cfg(feature = "postgres")]
+        LedgerUrl::Postgres { url: address, name } => {
+            shared(Box::new(PostgresStore::connect(address, name, url.to_string())?), access)
+        }
+        #[cfg(not(feature = "redis"))]
+        LedgerUrl::Redis { .. } => Err(left_out(url, "redis")),
+        #[cfg(not(feature = "postgres"))]
+        LedgerUrl::Postgres { .. } => Err(left_out(url, "postgres")),
     }
+}
+
+#[cfg(not(all(feature = "postgres", feature = "redis")))]
+fn left_out(url: &LedgerUrl, feature: &str) -> LedgerError {
+    let reason = format!("this certpace was built without that store, which is its feature `{feature}`");
+    LedgerError::Url { url: url.to_string(), reason }
+}
+
+/// A store that others use too is a ledger already, or made one where that is asked for.
+#[cfg(any(feature = "postgres", feature = "redis"))]
+fn shared(mut store: Box<dyn Store>, access: Access) -> Result<(Box<dyn Store>, bool), LedgerError> {
+    let created = match access {
+        Access::Init => store.init()?,
+        Access::Create | Access::MustExist => false,
+    };
+    // Without a marker it is none.
+    store.mark()?;
+    Ok((store, created))
+}
+
+/// TLS needs somebody who does its arithmetic. A library that has chosen another before is left alone.
+#[cfg(any(feature = "postgres", feature = "redis"))]
+fn choose_cryptography() {
+    _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// Why a ledger can't be used.
@@ -283,5 +323,5 @@ pub fn bucket_name(limit: LimitName, key: &str) -> String {
 #[must_use]
 pub fn limit_and_key(name: &str) -> Option<(LimitName, &str)> {
     let (limit, key) = name.split_once(' ')?;
-    LimitName::ALL.into_iter().find(|known| known.as_str() == limit).map(|limit| (limit, key))
+    LimitName::parse(limit).map(|limit| (limit, key))
 }

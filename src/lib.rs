@@ -25,5 +25,7 @@ pub mod clock;
 pub mod ledger;
 pub mod import;
 pub mod gate;
+#[cfg(feature = "acme")]
+pub mod enforce;
 pub mod report;
 pub mod cli;

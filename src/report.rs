@@ -4,10 +4,13 @@
 //! ANSI escapes; [`crate::cli`] takes them out where they are not wanted. Lines are at most [`WIDTH`] columns wide wherever what
 //! they hold can be broken.
 
+#[cfg(feature = "acme")]
+pub mod enforce;
 pub mod from_certs;
 pub mod gate;
 pub mod import;
 pub mod json;
+mod junit;
 pub mod ledger;
 pub mod limits;
 pub mod plan;

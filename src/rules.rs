@@ -15,6 +15,9 @@
 //! authorizations; a deactivated one is no failure.
 
 mod authorizations;
+pub mod door;
+mod key;
+pub mod refusal;
 mod registry;
 mod stakes;
 
@@ -31,8 +34,11 @@ use crate::name::{Identifier, NameSet};
 use crate::psl::SuffixList;
 use crate::time::Timestamp;
 
+pub use door::{Door, Request};
+pub use key::BucketKey;
+pub use refusal::Refusal;
 use registry::Registry;
-pub use registry::{BucketKey, OrderId, Pair};
+pub use registry::{OrderId, Pair};
 pub use stakes::{Part, Stake};
 
 /// Why an order does not count, or counts less.
@@ -121,7 +127,7 @@ impl Model {
     /// Which limit's bucket that is.
     #[must_use]
     pub fn limit_of(&self, bucket: BucketId) -> LimitName {
-        registry::limit_of(self.registry.key(bucket))
+        self.registry.key(bucket).limit()
     }
 
     /// The bucket of that key, if anything has asked for it.

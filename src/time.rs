@@ -126,6 +126,12 @@ impl Timestamp {
     pub fn minute(self) -> String {
         DateTime::from_timestamp_nanos(self.0).format("%Y-%m-%d %H:%M").to_string()
     }
+
+    /// To the second in UTC, as `2026-12-01 08:00:00`; rounds down.
+    #[must_use]
+    pub fn second(self) -> String {
+        DateTime::from_timestamp_nanos(self.0).format("%Y-%m-%d %H:%M:%S").to_string()
+    }
 }
 
 /// RFC 3339 in UTC, ending in `Z`, with no more digits of fraction than needed: 0, 3, 6 or 9.

@@ -8,7 +8,9 @@ use std::process::{Command, Stdio};
 
 #[test]
 fn commands() {
-    trycmd::TestCases::new().case("tests/cmd/*.toml").case("tests/cmd/*.trycmd");
+    let state = tempfile::tempdir().unwrap();
+    let state = state.path().display().to_string();
+    trycmd::TestCases::new().env("XDG_STATE_HOME", &state).case("tests/cmd/*.toml").case("tests/cmd/*.trycmd");
 }
 
 /// The README's commands run in a folder where the repository's files are at hand, so that what they write does not land among them.
@@ -24,7 +26,41 @@ fn readme() {
     link("data", "README.in/data");
     link("docs", "README.in/docs");
     link("scenarios", "README.in/scenarios");
-    trycmd::TestCases::new().case(folder.path().join("README.md"));
+    let state = folder.path().join("state").display().to_string();
+    trycmd::TestCases::new().env("XDG_STATE_HOME", state).case(folder.path().join("README.md"));
+}
+
+/// The block of the README that begins with that line.
+fn block_of_readme(first: &str) -> String {
+    let readme = fs::read_to_string("README.md").unwrap();
+    let start = readme.find(first).unwrap();
+    readme[start..].split("```").next().unwrap().to_owned()
+}
+
+/// The README's CI job, by two replicas at once, again and again: one certificate each time, and none beyond the limit.
+#[test]
+#[cfg(unix)]
+fn the_readmes_replicas_issue_once_and_stop_at_the_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("ci.sh"), block_of_readme("# ci.sh NAME")).unwrap();
+    fs::write(folder.join("replicas.sh"), block_of_readme("# replicas.sh")).unwrap();
+    fs::write(folder.join("issue.sh"), "#!/bin/sh\nsleep 0.5\necho \"$@\" >> issued\n").unwrap();
+    fs::set_permissions(folder.join("issue.sh"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let binary = Path::new(env!("CARGO_BIN_EXE_certpace")).parent().unwrap();
+    let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
+    let mut told = Vec::new();
+    for _ in 0..6 {
+        let mut command = Command::new("bash");
+        command.current_dir(folder).arg("replicas.sh").env("PATH", &path).env("XDG_STATE_HOME", folder.join("state"));
+        let output = command.env_remove("CERTPACE_LEDGER").output().unwrap();
+        told.push(String::from_utf8(output.stdout).unwrap());
+    }
+    let count = |what: &str| told.iter().map(|told| told.matches(what).count()).collect::<Vec<_>>();
+    assert_eq!(count("issued"), [1, 1, 1, 1, 1, 0], "{told:?}");
+    assert_eq!(count("in hand"), [1, 1, 1, 1, 1, 0], "{told:?}");
+    assert_eq!(count("CertificatesPerFQDNSet"), [0, 0, 0, 0, 0, 2], "{told:?}");
+    assert_eq!(fs::read_to_string(folder.join("issued")).unwrap().lines().count(), 5);
 }
 
 /// `certpace` with `arguments`, writing to `stdout`: its exit code and what it says on stderr.

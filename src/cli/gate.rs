@@ -3,6 +3,7 @@
 pub mod asked;
 pub mod events;
 pub mod freeze;
+mod listen;
 pub mod loss;
 pub mod many;
 pub mod reserve;

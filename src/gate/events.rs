@@ -9,14 +9,18 @@ use super::reserve::blocking;
 use super::stakes::{Draft, backoff_bucket};
 use super::{Gate, View, document};
 use crate::agent::RETRIES;
-use crate::ledger::{Motion, Outcome, Step, Version, Write};
+use crate::ledger::{Motion, Outcome, Step, Version, Write, limit_and_key};
+use crate::limits::LimitName;
 use crate::name::NameSet;
 use crate::permits::{Event, Holder, Life, Permit, PermitError, State, Terms};
+use crate::rules::{Part, Refusal as Sentence};
 use crate::time::{Span, Timestamp};
 
 /// Failures of a name that lie further apart than this are not failures in a row: what was tried daily succeeded in between, or nobody
 /// wanted it.
 const IN_A_ROW: Span = Span::from_days(3);
+/// How the CA says that names are paused: Boulder's `ra` and `wfe2`. There is no other sign of it.
+pub const PAUSED: &str = "temporarily prevented from requesting certificates";
 /// What is added to a `Retry-After`, which the CA rounds to whole seconds.
 const SPARE: Span = Span::from_seconds(1);
 
@@ -38,12 +42,8 @@ struct News {
 pub struct Refusal {
     /// Its `Retry-After`; `None`: there was none.
     pub retry_after: Option<Span>,
-    /// The problem's `detail`.
+    /// The problem's `detail`: it names the bucket and the time, or says that names are paused.
     pub detail: Option<String>,
-    /// The bucket that it names: [`crate::ledger::bucket_name`].
-    pub bucket: Option<String>,
-    /// It says that names of the order are paused.
-    pub paused: bool,
 }
 
 impl Gate {
@@ -122,15 +122,19 @@ impl Gate {
     /// # Errors
     /// [`GateError`]; nothing has changed then.
     pub fn refused(&mut self, permit: &str, refusal: &Refusal) -> Result<Told, GateError> {
+        let detail = refusal.detail.as_deref().unwrap_or_default();
+        let sentence = Sentence::parse(detail);
+        let stakes = self.permit(permit)?.stakes;
         let told = News {
-            refusal: Some(refusal.detail.clone().unwrap_or_default()),
-            bucket: refusal.bucket.clone(),
-            paused: refusal.paused,
+            refusal: Some(detail.to_owned()),
+            bucket: sentence.as_ref().and_then(|sentence| named(sentence, &stakes)),
+            paused: detail.contains(PAUSED),
             ..News::default()
         };
-        let retry_after = refusal.retry_after;
-        self.told(permit, "refused", &told, |at| Event::Refused {
-            retry_at: retry_after.map(|span| at.plus(span).plus(SPARE)),
+        let by_sentence = sentence.map(|sentence| sentence.retry_at);
+        self.told(permit, "refused", &told, |at| {
+            let by_header = refusal.retry_after.map(|span| at.plus(span));
+            Event::Refused { retry_at: by_sentence.max(by_header).map(|retry_at| retry_at.plus(SPARE)) }
         })
     }
 
@@ -305,7 +309,7 @@ impl Gate {
         }
         if told.paused {
             let mut board = board.clone();
-            board.pause(&after.account, &after.names, moves.at);
+            board.pause(&after.account, &said_paused(&after), moves.at);
             step.writes.push(Write { name: BOARD.to_owned(), body: Some(text(&board)), lease: None });
         }
         let entry = Entry::new(what, Some(permit), &after.holder)
@@ -347,7 +351,31 @@ impl Gate {
     }
 }
 
+/// The bucket that the CA's sentence names, among those that the order has at stake.
+fn named(sentence: &Sentence, stakes: &[(String, Part, bool)]) -> Option<String> {
+    let is_named = |name: &str| {
+        let Some((limit, key)) = limit_and_key(name) else { return false };
+        // Both limits of domains have the same sentence.
+        let same = limit == sentence.limit
+            || (sentence.limit, limit)
+                == (LimitName::CertificatesPerDomain, LimitName::CertificatesPerDomainPerAccount);
+        // The whole name; or of an IPv6 address, as the CA cuts it, what stands behind its last colon.
+        let is_its = |of| key.strip_suffix(of).is_some_and(|before| before.is_empty() || before.ends_with([' ', ':']));
+        same && sentence.of.as_deref().is_none_or(is_its)
+    };
+    let asked = stakes.iter().filter(|(_, _, asked)| *asked);
+    asked.map(|(bucket, ..)| bucket).find(|bucket| is_named(bucket)).cloned()
+}
+
 /// The places of `failed` among `names`.
 fn places(names: &[String], failed: &[String]) -> Vec<u16> {
     (0..).zip(names).filter(|(_, name)| failed.contains(name)).map(|(place, _)| place).collect()
+}
+
+/// The names that the CA's sentence says are paused: it names one of them, and possibly others, which are told one after the other.
+fn said_paused(permit: &Permitted) -> Vec<String> {
+    let said = permit.refusal.as_deref().unwrap_or_default();
+    let words: Vec<_> = said.split([' ', ',']).map(|word| word.trim_end_matches('.')).collect();
+    let named: Vec<_> = permit.names.iter().filter(|name| words.contains(&name.as_str())).cloned().collect();
+    if named.is_empty() { permit.names.clone() } else { named }
 }

@@ -273,11 +273,7 @@ pub fn tell(gate: &mut Gate, permit: &str, news: &News) -> Result<Told, GateErro
         News::Failed { names } => gate.fail(permit, names),
         News::Refused { retry_after_seconds, detail } => gate.refused(
             permit,
-            &Refusal {
-                retry_after: retry_after_seconds.map(Span::from_seconds),
-                detail: detail.clone(),
-                ..Refusal::default()
-            },
+            &Refusal { retry_after: retry_after_seconds.map(Span::from_seconds), detail: detail.clone() },
         ),
         News::Cancelled => gate.cancel(permit),
         News::Lost => gate.lost(permit),

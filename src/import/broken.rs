@@ -6,14 +6,14 @@ use crate::name::NameError;
 use crate::time::TimeError;
 
 /// An entry that can't be read. It stops nothing else.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Broken {
     /// The file, as it was named or found.
     pub file: String,
     /// Where in it.
     pub place: Place,
-    /// Why, for people.
-    pub reason: String,
+    /// Why.
+    pub reason: Reason,
 }
 
 /// Where in a file an entry stands.

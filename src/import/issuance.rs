@@ -9,7 +9,7 @@ use crate::name::NameSet;
 use crate::time::{Span, Timestamp};
 
 /// The most bytes of a serial number (RFC 5280, 4.1.2.2).
-pub const SERIAL_BYTES_MAX: usize = 20;
+const SERIAL_BYTES_MAX: usize = 20;
 
 /// The serial number of a certificate: a whole number without leading zeros, shown in hexadecimal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,7 +61,7 @@ pub struct Issuance {
     pub not_after: Option<Timestamp>,
     /// Its serial number.
     pub serial: Serial,
-    /// Who issued it, as [`super::issuer`] has it: mostly the organisation.
+    /// Who issued it: the organisation, with `(STAGING)` or its like before it where the common name begins so; without, the common name.
     pub issuer: Arc<str>,
     /// The key identifier of the issuer, where the certificate itself is at hand.
     pub authority_key: Option<Arc<[u8]>>,

@@ -18,7 +18,7 @@ impl Issuers {
         if policy.issuers.is_empty() { Self::Any } else { Self::Of(policy.issuers.clone()) }
     }
 
-    /// Whether certificates of `issuer`, as [`named`] has it, are taken.
+    /// Whether certificates of `issuer`, as [`super::Issuance::issuer`] has it, are taken.
     #[must_use]
     pub fn take(&self, issuer: &str) -> bool {
         match self {
@@ -40,8 +40,7 @@ impl Issuers {
 ///
 /// A mark in parentheses that its common name starts with belongs to the organisation: Let's Encrypt's staging environment issues as
 /// `O=(STAGING) Let's Encrypt` and as `O=Let's Encrypt, CN=(STAGING) …`, and neither counts in production.
-#[must_use]
-pub fn named(organisation: Option<&str>, common_name: Option<&str>) -> Option<String> {
+pub(super) fn named(organisation: Option<&str>, common_name: Option<&str>) -> Option<String> {
     let Some(organisation) = organisation else { return common_name.map(str::to_owned) };
     let mark =
         common_name.filter(|name| name.starts_with('(')).and_then(|name| name.find(')').map(|end| &name[..=end]));
@@ -53,8 +52,7 @@ pub fn named(organisation: Option<&str>, common_name: Option<&str>) -> Option<St
 
 /// The issuer of a distinguished name as text, such as `C=US, O=Let's Encrypt, CN=R3`; values with commas stand in quotes. A text
 /// that is none is an organisation's name.
-#[must_use]
-pub fn of_text(text: &str) -> String {
+pub(super) fn of_text(text: &str) -> String {
     let (mut organisation, mut common_name) = (None, None);
     for part in parts(text) {
         let Some((key, value)) = part.trim().split_once('=') else { continue };

@@ -263,7 +263,7 @@ pub fn broken_text(broken: &[Broken]) -> String {
     // To count a single one would take as much room as to tell it.
     let shown = if broken.len() == SHOWN + 1 { SHOWN + 1 } else { SHOWN };
     for entry in broken.iter().take(shown) {
-        let (place, reason) = (printable(&entry.at()), printable(&entry.reason));
+        let (place, reason) = (printable(&entry.at()), printable(&entry.reason.to_string()));
         let _infallible = writeln!(out, "{}: {reason}", paint(NAME, &place));
     }
     if broken.len() > shown {

@@ -34,6 +34,9 @@ pub struct StatusReport {
     /// All buckets were empty then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub empty_at: Option<Timestamp>,
+    /// Limits whose buckets were empty at some time, whatever else is known, and are not full again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limits_empty: Vec<LimitEmpty>,
     /// What is stopped.
     pub frozen: Vec<Freeze>,
     /// Names that the CA has paused.
@@ -44,6 +47,17 @@ pub struct StatusReport {
     pub permits_unknown: usize,
     /// Buckets that are not full or hold something, the tightest first.
     pub buckets: Vec<BucketReport>,
+}
+
+/// A limit of which nobody knows what was spent before.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct LimitEmpty {
+    /// The limit.
+    pub limit: LimitName,
+    /// All its buckets count as empty then.
+    pub empty_at: Timestamp,
+    /// They are full again, unless something is spent.
+    pub full_at: Timestamp,
 }
 
 /// A bucket.
@@ -112,6 +126,15 @@ impl StatusReport {
             let _infallible =
                 writeln!(out, "{} all buckets were taken to be empty at {empty_at}", paint(WARN, "note:"));
         }
+        for limit in &self.limits_empty {
+            let told = format!(
+                "every bucket of {} counts as empty at {}, full again {}",
+                limit.limit,
+                limit.empty_at.minute(),
+                limit.full_at.minute()
+            );
+            let _infallible = writeln!(out, "{} {told}", paint(WARN, "note:"));
+        }
         for freeze in &self.frozen {
             let what = serde_json::to_string(&freeze.scope).unwrap_or_default();
             let told = format!("{what} by {} since {}: {}", freeze.by, freeze.since, freeze.reason);
@@ -127,12 +150,12 @@ impl StatusReport {
                 paused.since
             );
         }
-        let _infallible = writeln!(
-            out,
-            "{} permits hold tokens, of {} nobody knows what came of them\n",
-            grouped(self.permits_live as u64),
-            grouped(self.permits_unknown as u64)
-        );
+        let permits = match self.permits_live {
+            1 => "1 permit holds tokens".to_owned(),
+            live => format!("{} permits hold tokens", grouped(live as u64)),
+        };
+        let _infallible =
+            writeln!(out, "{permits}; of {} nobody knows what came of them\n", grouped(self.permits_unknown as u64));
         if self.buckets.is_empty() {
             out.push_str("every bucket is full\n");
             return out;

@@ -16,9 +16,14 @@ impl Model {
         self.limits.policy.limit(LimitName::PendingAuthorizationsPerAccount).is_some()
     }
 
+    /// Account and name, as a pair.
+    pub fn pair(&mut self, account: &str, identifier: &Identifier) -> Pair {
+        Arc::make_mut(&mut self.registry).pair(account, identifier)
+    }
+
     /// The pair's authorization is not pending any more.
     #[inline]
-    fn settle(&mut self, pair: Pair) {
+    pub fn settle(&mut self, pair: Pair) {
         if let Some(pending) = self.registry.pending_of(pair.account) {
             self.buckets.close(pending, pair.name);
         }
@@ -33,7 +38,7 @@ impl Model {
         now: Timestamp,
         [failures, pausing]: [&mut Batch; 2],
     ) -> bool {
-        let pair = Arc::make_mut(&mut self.registry).pair(account, identifier);
+        let pair = self.pair(account, identifier);
         self.pair_failed(pair, now, [failures, pausing])
     }
 
@@ -63,7 +68,7 @@ impl Model {
 
     /// A validation of `identifier` for `account` succeeded at `now`.
     pub fn validation_succeeded(&mut self, account: &str, identifier: &Identifier, now: Timestamp, batch: &mut Batch) {
-        let pair = Arc::make_mut(&mut self.registry).pair(account, identifier);
+        let pair = self.pair(account, identifier);
         self.settle(pair);
         let Pair { account, name } = pair;
         let key = BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(account, name);
@@ -101,7 +106,7 @@ impl Model {
 
     /// A person unpaused the pair. Returns whether it was paused.
     pub fn unpause(&mut self, account: &str, identifier: &Identifier) -> bool {
-        let pair = Arc::make_mut(&mut self.registry).pair(account, identifier);
+        let pair = self.pair(account, identifier);
         self.unpause_pair(pair)
     }
 

@@ -2,40 +2,17 @@
 
 use std::fmt;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use rustc_hash::FxHashMap;
 
-use super::Exemption;
+use super::{BucketKey, Exemption};
 use crate::buckets::{Batch, BucketId, Buckets, Mode, Transaction};
 use crate::dense::dense;
 use crate::limits::overrides::ipv6_range;
-use crate::limits::{LimitName, Limits, SameSetExempt};
+use crate::limits::{Limit, LimitName, Limits, SameSetExempt};
 use crate::name::{Identifier, NameSet, SetKey};
 use crate::psl::SuffixList;
-
-/// Whose bucket it is. The numbers are dense ids: [`super::Model::describe`] has the text.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum BucketKey {
-    /// By IP address.
-    NewRegistrationsPerIpAddress(IpAddr),
-    /// By the first 48 bits of an IPv6 address.
-    NewRegistrationsPerIpv6Range(u128),
-    /// By account.
-    NewOrdersPerAccount(u32),
-    /// By registered domain.
-    CertificatesPerDomain(u32),
-    /// By account and registered domain.
-    CertificatesPerDomainPerAccount(u32, u32),
-    /// By exact set.
-    CertificatesPerFqdnSet(u32),
-    /// By account and name.
-    FailedAuthorizationsPerDomainPerAccount(u32, u32),
-    /// By account and name.
-    FailedAuthorizationsForPausingPerDomainPerAccount(u32, u32),
-    /// By account.
-    PendingAuthorizationsPerAccount(u32),
-}
 
 /// An order that the model knows: an account and a name set. It says itself where the buckets stand that a new order asks, so that a
 /// decision has nothing to look up on its way to them.
@@ -229,7 +206,7 @@ impl Registry {
         if let Some(known) = self.by_key.get(&key) {
             return *known;
         }
-        let capacity = limits.capacity(limit_of(key), &self.override_id(key));
+        let capacity = limits.capacity(key.limit(), &self.override_id(key));
         let bucket = capacity.map(|capacity| {
             let pauses = matches!(key, BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(..));
             self.pausing += usize::from(pauses);
@@ -243,8 +220,19 @@ impl Registry {
     }
 
     pub(super) fn is_overridden(&self, bucket: BucketId, limits: &Limits) -> bool {
+        self.override_of(bucket, limits).is_some()
+    }
+
+    fn override_of<'a>(&self, bucket: BucketId, limits: &'a Limits) -> Option<&'a Limit> {
         let key = self.key(bucket);
-        limits.overrides.find(limit_of(key), &self.override_id(key)).is_some()
+        limits.overrides.find(key.limit(), &self.override_id(key))
+    }
+
+    /// What the bucket allows: its override, else what the policy has for everyone.
+    pub(super) fn limit_in_force<'a>(&self, bucket: BucketId, limits: &'a Limits) -> &'a Limit {
+        let default = || limits.policy.limit(self.key(bucket).limit());
+        let holds = self.override_of(bucket, limits).or_else(default);
+        holds.unwrap_or_else(|| unreachable!("a bucket was made by a limit"))
     }
 
     /// The id by which an override for the bucket is looked up.
@@ -282,7 +270,7 @@ impl Registry {
             | BucketKey::CertificatesPerDomain(_)
             | BucketKey::CertificatesPerFqdnSet(_) => self.override_id(key),
         };
-        (limit_of(key), text)
+        (key.limit(), text)
     }
 
     pub(super) fn order(
@@ -427,21 +415,5 @@ impl Registry {
         let buckets = &self.order_buckets[issue as usize..issue_end as usize];
         let spent = if renewal { &buckets[buckets.len() - 1..] } else { buckets };
         batch.extend(spent.iter().map(|&bucket| Transaction::of(bucket, Mode::SpendOnly)));
-    }
-}
-
-pub(super) const fn limit_of(key: BucketKey) -> LimitName {
-    match key {
-        BucketKey::NewRegistrationsPerIpAddress(_) => LimitName::NewRegistrationsPerIpAddress,
-        BucketKey::NewRegistrationsPerIpv6Range(_) => LimitName::NewRegistrationsPerIpv6Range,
-        BucketKey::NewOrdersPerAccount(_) => LimitName::NewOrdersPerAccount,
-        BucketKey::CertificatesPerDomain(_) => LimitName::CertificatesPerDomain,
-        BucketKey::CertificatesPerDomainPerAccount(..) => LimitName::CertificatesPerDomainPerAccount,
-        BucketKey::CertificatesPerFqdnSet(_) => LimitName::CertificatesPerFqdnSet,
-        BucketKey::FailedAuthorizationsPerDomainPerAccount(..) => LimitName::FailedAuthorizationsPerDomainPerAccount,
-        BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(..) => {
-            LimitName::FailedAuthorizationsForPausingPerDomainPerAccount
-        }
-        BucketKey::PendingAuthorizationsPerAccount(_) => LimitName::PendingAuthorizationsPerAccount,
     }
 }

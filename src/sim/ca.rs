@@ -4,7 +4,6 @@
 //! Requests are counted against the endpoint limits in three lots an order: nonce and order, two for each name's validation, three for
 //! the rest. Reading directory and renewal information is not.
 
-mod door;
 mod leads;
 
 use super::random::{Purpose, Seed, Stream};
@@ -12,10 +11,9 @@ use super::scenario::Endpoint;
 use super::setup::{Setup, Slot};
 use crate::buckets::{Batch, BucketId};
 use crate::limits::{Limits, ProfileTerms};
-use crate::rules::{Decision, Exemption, Model, OrderId, Pair};
+use crate::rules::{Decision, Door, Exemption, Model, OrderId, Pair, Request, refusal};
 use crate::time::{NS_PER_S, Span, Timestamp};
 
-use door::{Door, Request};
 pub(super) use leads::Leads;
 
 /// A certificate, as its CA knows it.
@@ -61,7 +59,6 @@ pub(super) struct Ca {
     /// Until when authorizations are valid, by number.
     authorized_until: Vec<Timestamp>,
     door: Door,
-    addresses: u32,
     batch: Batch,
     second: Batch,
     /// Pairs without a valid authorization, where pending ones are counted.
@@ -69,6 +66,11 @@ pub(super) struct Ca {
     jitter: Stream,
     /// How many outages there are: of new orders, and of all else.
     outages: [u32; 2],
+}
+
+/// 503, with whole seconds to wait, as `Retry-After` has them.
+fn busy(wait: Span) -> Answer {
+    Answer::Busy(Span::from_seconds(wait.nanos().saturating_add(NS_PER_S - 1) / NS_PER_S))
 }
 
 /// No authorization reaches so far back.
@@ -84,8 +86,7 @@ impl Ca {
         let model = setup.model.clone();
         Self {
             leads: Leads::new(&model),
-            door: Door::new(&model.limits().policy, setup.addresses),
-            addresses: setup.addresses,
+            door: Door::new(&model.limits().policy),
             model,
             authorized_until,
             batch: Batch::default(),
@@ -114,7 +115,7 @@ impl Ca {
         self.leads.close(&self.model);
         let orders = self.model.change_limits(limits);
         self.leads.open(&self.model);
-        self.door = Door::new(&self.model.limits().policy, self.addresses);
+        self.door = Door::new(&self.model.limits().policy);
         orders
     }
 
@@ -152,9 +153,9 @@ impl Ca {
         if self.outages[0] > 0 {
             return Answer::Unreachable;
         }
-        let passed = self.door.pass(address, Request::Nonce, 1, now);
-        if let Err(wait) = passed.and_then(|()| self.door.pass(address, Request::Order, 1, now)) {
-            return Answer::Busy(wait);
+        let passed = self.door.pass(address, Request::NewNonce, 1, now);
+        if let Err(wait) = passed.and_then(|()| self.door.pass(address, Request::NewOrder, 1, now)) {
+            return busy(wait);
         }
         let replaces = replaces.filter(|_| self.has_ari());
         if replaces.as_ref().is_some_and(|certificate| certificate.replaced) {
@@ -189,11 +190,9 @@ impl Ca {
 
     /// The strictest limit, and the true wait with 0 to 3 % on top, in whole seconds; none where that is 0.
     fn refusal(&mut self) -> Answer {
-        let strictest = self.batch.strictest().and_then(|(denied, outcome)| Some((denied.bucket()?, outcome.retry_in)));
-        let (bucket, wait) = strictest.unwrap_or_else(|| unreachable!("a bucket was in the way"));
-        let jitter = self.jitter.span(Span::from_nanos(wait.nanos() / 100 * 3));
-        let seconds = (wait.nanos().saturating_add(jitter.nanos()).saturating_add(NS_PER_S / 2)) / NS_PER_S;
-        Answer::Refused(bucket, (seconds > 0).then_some(Span::from_seconds(seconds)))
+        let (bucket, wait) = Model::named(&self.batch).unwrap_or_else(|| unreachable!("a bucket was in the way"));
+        let jitter = self.jitter.span(refusal::jitter_max(wait));
+        Answer::Refused(bucket, refusal::retry_after(wait.plus(jitter)))
     }
 
     /// May requests of an order that is there go on? `names` are validated, or it is finalized where there are none.
@@ -202,7 +201,7 @@ impl Ca {
             return Err(Answer::Unreachable);
         }
         let requests = if names == 0 { 3 } else { u32::try_from(2 * names).unwrap_or(u32::MAX) };
-        self.door.pass(address, Request::Other, requests, now).map_err(Answer::Busy)
+        self.door.pass(address, Request::Other, requests, now).map_err(busy)
     }
 
     /// Validates the names of an order that have no valid authorization; `fails` says which fail. After a failure the client may

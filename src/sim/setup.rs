@@ -38,7 +38,6 @@ pub struct Setup {
     pub(super) authorizations: u32,
     /// Until when authorizations are valid at the start, by number.
     pub(super) authorized: Vec<(u32, Timestamp)>,
-    pub(super) addresses: u32,
     /// How many ledgers `certpace` clients have.
     pub(super) ledgers: u32,
     pub(super) events: Vec<Event>,

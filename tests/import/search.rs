@@ -140,15 +140,15 @@ fn what_is_broken_is_told_and_stops_nothing() {
         "crt.json:2: entry 2: has no `issuer_name`",
         "crt.json:3: entry 3: has no `not_before`",
         "crt.json:4: entry 4: not_before: `soon` is no date",
+        "crt.json:5: entry 5: is no JSON of the expected shape: invalid type: integer `5`",
         "crt.json:6: entry 6: has the name `_x.example.com`, which holds an underscore",
         "crt.json:7: entry 7: names no host",
-        "crt.json:12: entry 12: is of Cert Spotter and has neither",
-        "crt.json:13: entry 13: is no base64",
-        "crt.json:14: entry 14: is no certificate: it ends too early, or is torn",
-        "crt.json:5: entry 5: is no JSON of the expected shape: invalid type: integer `5`",
         "crt.json:9: entry 9: is no JSON of the expected shape: control character",
         "crt.json:10: entry 10: is no JSON of the expected shape: expected value",
         "crt.json:11: entry 11: is no JSON of the expected shape: invalid type: null",
+        "crt.json:12: entry 12: is of Cert Spotter and has neither",
+        "crt.json:13: entry 13: is no base64",
+        "crt.json:14: entry 14: is no certificate: it ends too early, or is torn",
         "crt.json:16: entry 16: is no JSON of the expected shape: invalid unicode",
         "crt.json:16: entry 17: is no JSON of the expected shape: EOF",
     ];
@@ -176,6 +176,15 @@ fn a_search_that_found_more_than_it_shows_is_marked() {
     };
     check(9_999, false);
     check(10_000, true);
+}
+
+#[test]
+fn what_is_searched_for_is_not_held_even_beside_secrets() {
+    let pem = BASE64.encode(issue(2, &["example.com"], 0).pem.as_bytes());
+    let secret = json!({"kind": "Secret", "type": "kubernetes.io/tls", "data": {"tls.crt": pem}});
+    let text = format!("{secret}\n{}", entry("01", "example.com", BEFORE, None));
+    let held: Vec<_> = import(&[("-", text.as_bytes())]).issuances.iter().map(|issuance| issuance.held).collect();
+    assert_eq!(held, [false, true]);
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn eight_in_redis() {
 
 #[test]
 fn eight_in_postgres() {
-    check(&Place::postgres(), 150);
+    check(&Place::postgres(), 60);
 }
 
 #[test]

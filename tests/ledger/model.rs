@@ -195,10 +195,10 @@ fn sqlite_answers_as_memory_does() {
 
 #[test]
 fn redis_answers_as_memory_does() {
-    check(&Place::redis(), 1_000);
+    check(&Place::redis(), 400);
 }
 
 #[test]
 fn postgres_answers_as_memory_does() {
-    check(&Place::postgres(), 200);
+    check(&Place::postgres(), 100);
 }

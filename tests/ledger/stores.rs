@@ -47,7 +47,7 @@ impl Place {
 
     /// One of each store that keeps what it is given.
     pub(super) fn all() -> Vec<Self> {
-        vec![Self::sqlite()]
+        vec![Self::sqlite(), Self::redis(), Self::postgres()]
     }
 
     /// A connection to the ledger, which is made if it is not there.

@@ -1,8 +1,9 @@
 //! A Redis server of its own for tests, on a free port of this machine.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -97,22 +98,13 @@ pub(crate) fn free_port() -> u16 {
 
 /// Asks again and again for a while.
 pub(crate) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let (_keep, wait) = channel::<()>();
     for _ in 0..600 {
         if is_so() {
             return;
         }
-        // A pause without `sleep`: nobody listens at this address, and so nothing comes but the end of the time.
-        pause();
+        // Nothing is ever sent there: it is a pause.
+        _ = wait.recv_timeout(Duration::from_millis(100));
     }
     panic!("still not so after a minute: {what}");
-}
-
-fn pause() {
-    let (_keep, wait) = std::sync::mpsc::channel::<()>();
-    _ = wait.recv_timeout(Duration::from_millis(100));
-}
-
-/// Whether somebody listens there.
-pub(crate) fn answers(port: u16) -> bool {
-    TcpStream::connect(("127.0.0.1", port)).is_ok()
 }

@@ -13,6 +13,7 @@ use super::super::ledger::session::{LedgerOptions, Session, Use};
 use super::super::output::Interrupt;
 use super::super::{Context, Exit, TEMPLATE};
 use super::asked::{OrderOptions, PermitOptions};
+use super::listen;
 use super::loss::{self, Passed};
 use super::reserve::{WaitOptions, ask};
 use super::{exit_of, never, print, time_passes};
@@ -69,7 +70,8 @@ const EXAMPLES: &str = "Examples:
   certpace gate run --names example.com --challenge dns-01 -- ./issue.sh";
 
 const NEXT: &str = "The command finds its permit in CERTPACE_PERMIT. If it ends with 0 the certificate counts as issued; with anything else nobody knows,
-unless --certificate or --if-it-fails says. The permit is extended while it runs.
+unless --certificate or --if-it-fails says. The permit is extended while it runs. Off a terminal certpace listens to what the command prints: if
+it fails and has printed the CA's 429, the ledger learns which limit it was, and until when.
 Exit codes: the command's own if it ran; else 3 later: a limit, 7 never, 8 another holder has it in hand, 9 no ledger.";
 
 /// Asks for a permit, runs the command, and tells what came of it.
@@ -140,7 +142,10 @@ fn perform(
 ) -> anyhow::Result<(ExitStatus, News)> {
     let before = args.certificate.as_deref().map(contents);
     let Some((program, arguments)) = args.command.split_first() else { unreachable!("clap asks for one") };
-    let spawned = Command::new(program).args(arguments).env("CERTPACE_PERMIT", &held.number).spawn();
+    let mut command = Command::new(program);
+    command.args(arguments).env("CERTPACE_PERMIT", &held.number);
+    let listens = listen::prepare(&mut command);
+    let spawned = command.spawn();
     let mut child = match spawned {
         Ok(child) => child,
         Err(error) => {
@@ -150,10 +155,13 @@ fn perform(
                 .hint("the permit was given back, but for its order token");
         }
     };
+    let heard = listens.then(|| listen::start(&mut child));
     let status = look_after(&mut child, held, lease, context)?;
+    let refusal = heard.and_then(listen::refusal);
     let changed = before.map(|before| before != args.certificate.as_deref().map_or_else(Vec::new, contents));
     let news = match (changed, status.code(), args.if_it_fails.as_str()) {
         (Some(true), _, _) | (None, Some(0), _) => News::Issued,
+        _ if refusal.is_some() => News::Refused { retry_after_seconds: None, detail: refusal },
         // It ended well and made no certificate: it had nothing to do.
         (Some(false), Some(0), _) => News::Failed { names: Vec::new() },
         (_, Some(_), "failed") | (Some(false), Some(_), _) => News::Failed { names },

@@ -176,7 +176,7 @@ pub fn recover(args: &RecoverArgs, context: &Context) -> anyhow::Result<Exit> {
     let mark = session.gate.mark();
     session.forget_seen(mark);
     let text = format!(
-        "epoch {} begins; all buckets count as empty at {now}, and fill again; {} permits that were open are unknown now\n",
+        "epoch {} begins; all buckets count as empty at {now}, and fill again; nobody knows what came of {} permits that were open\n",
         mark.epoch,
         grouped(unknown as u64)
     );

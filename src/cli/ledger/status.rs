@@ -11,7 +11,7 @@ use crate::limits::LimitName;
 use crate::name::{Identifier, NameSet};
 use crate::permits::State;
 use crate::report::json;
-use crate::report::ledger::{AgreementReport, BucketReport, Difference, HeldBy, StatusReport};
+use crate::report::ledger::{AgreementReport, BucketReport, Difference, HeldBy, LimitEmpty, StatusReport};
 use crate::time::Timestamp;
 
 /// Its arguments.
@@ -98,6 +98,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         at,
         notes,
         empty_at: board.empty_at,
+        limits_empty: limits_empty(&board, context, at),
         permits_live: count(State::is_live),
         permits_unknown: count(|state| state == State::Unknown),
         frozen: board.frozen,
@@ -109,6 +110,16 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         Format::Text => report.text(),
     })?;
     Ok(Exit::DONE)
+}
+
+/// Limits whose buckets count as empty at some time and are not full yet, by the quota that holds for whoever has no override.
+fn limits_empty(board: &Board, context: &Context, at: Timestamp) -> Vec<LimitEmpty> {
+    let of = |(name, empty_at): (&String, &Timestamp)| {
+        let limit = LimitName::parse(name)?;
+        let full_at = empty_at.plus(context.limits.policy.limit(limit)?.quota.offset());
+        (full_at > at).then_some(LimitEmpty { limit, empty_at: *empty_at, full_at })
+    };
+    board.limits_empty_at.iter().filter_map(of).collect()
 }
 
 fn bucket(name: &str, mut cell: Cell, quota: Quota, board: &Board, at: Timestamp) -> Option<BucketReport> {

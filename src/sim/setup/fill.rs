@@ -151,7 +151,6 @@ fn finish(builder: Builder, mut actors: Vec<Actor>, clients: &[Client], terms: &
         tenants,
         authorizations,
         authorized: builder.authorized,
-        addresses: u32::try_from(addresses.len()).unwrap_or(u32::MAX),
         ledgers,
         events: Vec::new(),
         strangers: Vec::new(),
