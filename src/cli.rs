@@ -184,8 +184,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, clock: &dyn Clock) -> 
     }
     let terminal = Terminal::new(&cli.global);
     cli.command.run(&cli.global, clock).unwrap_or_else(|error| {
-        terminal.error(&error);
-        Exit::of_error(&error)
+        let exit = Exit::of_error(&error);
+        terminal.error(&match exit::ledger_error(&error).and_then(ledger::session::advice) {
+            Some(advice) => failure::hinted(error, advice),
+            None => error,
+        });
+        exit
     })
 }
 

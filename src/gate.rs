@@ -35,6 +35,7 @@ mod events;
 mod import;
 pub mod journal;
 mod names;
+mod prune;
 mod queue;
 mod record;
 mod request;
@@ -46,6 +47,7 @@ pub use document::{Board, Counted, Freeze, Hand, Paused, Permitted, Scope, SetSt
 pub use events::{PAUSED, Refusal};
 pub use import::ImportedLedger;
 pub use names::parse;
+pub use prune::Pruned;
 pub use record::Entry;
 pub use request::{Answer, Blocking, Dispatch, GateError, Never, Replaces, Request, Told, Verdict};
 pub use stakes::quota_of;

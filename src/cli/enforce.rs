@@ -9,7 +9,7 @@ use serde_json::json;
 use super::failure::hinted;
 use super::output::{self, Interrupt, PowerCut};
 use super::{Context, Exit, Format, TEMPLATE};
-use crate::enforce::{self, EnforceError, Ready, Settings, Trust, Verdict};
+use crate::enforce::{self, EnforceError, Ready, Settings, Trust, UpstreamError, Verdict};
 use crate::report::{enforce as told, json};
 
 /// Its arguments.
@@ -62,10 +62,10 @@ const EXAMPLES: &str = "Examples:
   curl -k https://127.0.0.1:14443/-/log        every decision";
 
 const NEXT: &str =
-    "The first line on stdout is the directory for clients. Ctrl-C or SIGTERM ends it, and the verdict follows.
-Exit codes: 0 ended, whoever was refused; 1 it could not begin, or the report can't be written; 2 usage;
-5 with --fail-on-refusal, if a client was refused.
-docs/enforce.md has a worked example with certbot and lego, and what is and is not modelled.";
+    "The first line on stdout is the directory for clients. Ctrl-C or SIGTERM ends it and tells the verdict.
+Exit codes: 0 ended, whoever was refused; 1 it could not begin, or the report can't be written;
+2 usage; 5 with --fail-on-refusal, if a client was refused.
+docs/enforce.md has a worked example with certbot and lego, and says what is modelled.";
 
 /// Enforces until a signal comes, and tells the verdict.
 ///
@@ -131,16 +131,17 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     output::write(path, PowerCut::Repeatable, &Interrupt::default(), std::iter::once(part))
 }
 
+const PATHS: &str = "Pebble's directory is at /dir, step-ca's at /acme/PROVISIONER/directory, Boulder's at /directory";
+
 /// What to do about it.
 fn explain(error: EnforceError) -> anyhow::Error {
     let hint = match &error {
         EnforceError::Listen { .. } => "--listen 127.0.0.1:0 takes a free port",
+        EnforceError::Upstream { error: UpstreamError::Url { .. }, .. } => PATHS,
         EnforceError::Upstream { .. } => {
             "is the test CA running? --upstream-root FILE names the root of its certificate, --upstream-insecure takes any"
         }
-        EnforceError::Directory { .. } => {
-            "Pebble's is at /dir, step-ca's at /acme/PROVISIONER/directory, Boulder's at /directory"
-        }
+        EnforceError::Directory { .. } => PATHS,
         EnforceError::Start(_) | EnforceError::Tls(_) => "`certpace enforce --help` has examples",
         // What told it says for itself.
         EnforceError::Told(_) => return error.into(),

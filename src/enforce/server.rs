@@ -217,8 +217,12 @@ async fn converse(
     watcher: hyper_util::server::graceful::Watcher,
 ) {
     let address = peer.ip().to_canonical();
+    // Headers are written as Go writes them: not all clients know that their case does not matter.
     let service = service_fn(move |request| Arc::clone(&proxy).answer(address, request));
-    let connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+    let connection = http1::Builder::new()
+        .title_case_headers(true)
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(stream), service);
     // A connection that breaks is the client's affair.
     let _broken = watcher.watch(connection).await;
 }
@@ -233,9 +237,7 @@ async fn ask(upstream: &Upstream, host: &str, scheme: &'static str) -> Result<By
     let until_it_answers = async {
         loop {
             match once().await {
-                Err(UpstreamError::Connect(why)) if why.contains("refused") => {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
+                Err(UpstreamError::NobodyThere(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
                 answered => return answered,
             }
         }

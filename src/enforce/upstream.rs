@@ -1,5 +1,6 @@
 //! The CA behind the proxy.
 
+use std::io;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -38,6 +39,9 @@ pub enum UpstreamError {
         /// What was given.
         url: String,
     },
+    /// Nobody listens there, or not yet.
+    #[error("nobody listens at {0}")]
+    NobodyThere(Authority),
     /// It can't be spoken to.
     #[error("{0}")]
     Connect(String),
@@ -82,7 +86,9 @@ impl Upstream {
         let mut request = Request::new(Full::new(body));
         (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, uri, headers);
         let exchange = async {
-            let response = self.client.request(request).await.map_err(|error| connect(&error))?;
+            let response = self.client.request(request).await.map_err(|error| {
+                if is_refused(&error) { UpstreamError::NobodyThere(self.authority.clone()) } else { connect(&error) }
+            })?;
             let (parts, body) = response.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|error| UpstreamError::Connect(chain(&*error)))?;
@@ -95,6 +101,13 @@ impl Upstream {
 /// The connector wants one even where it is never used.
 fn no_tls() -> Result<ClientConfig, UpstreamError> {
     Ok(tls::client(&Trust::Anyone)?)
+}
+
+/// Whether the other side's machine has said that nobody listens there.
+fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut kinds = causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    kinds.any(|kind| kind == io::ErrorKind::ConnectionRefused)
 }
 
 /// An error and its causes in one line: hyper's own says little.

@@ -309,7 +309,7 @@ impl Gate {
         }
         if told.paused {
             let mut board = board.clone();
-            board.pause(&after.account, &said_paused(&after), moves.at);
+            board.pause(&after.account, &names_said(&after), moves.at);
             step.writes.push(Write { name: BOARD.to_owned(), body: Some(text(&board)), lease: None });
         }
         let entry = Entry::new(what, Some(permit), &after.holder)
@@ -367,15 +367,16 @@ fn named(sentence: &Sentence, stakes: &[(String, Part, bool)]) -> Option<String>
     asked.map(|(bucket, ..)| bucket).find(|bucket| is_named(bucket)).cloned()
 }
 
-/// The places of `failed` among `names`.
-fn places(names: &[String], failed: &[String]) -> Vec<u16> {
-    (0..).zip(names).filter(|(_, name)| failed.contains(name)).map(|(place, _)| place).collect()
-}
-
-/// The names that the CA's sentence says are paused: it names one of them, and possibly others, which are told one after the other.
-fn said_paused(permit: &Permitted) -> Vec<String> {
+/// The names of the permit that the CA's words name; all if it names none. It names one, and possibly others are paused as well: those it
+/// names when their turn comes.
+fn names_said(permit: &Permitted) -> Vec<String> {
     let said = permit.refusal.as_deref().unwrap_or_default();
     let words: Vec<_> = said.split([' ', ',']).map(|word| word.trim_end_matches('.')).collect();
     let named: Vec<_> = permit.names.iter().filter(|name| words.contains(&name.as_str())).cloned().collect();
     if named.is_empty() { permit.names.clone() } else { named }
+}
+
+/// The places of `failed` among `names`.
+fn places(names: &[String], failed: &[String]) -> Vec<u16> {
+    (0..).zip(names).filter(|(_, name)| failed.contains(name)).map(|(place, _)| place).collect()
 }

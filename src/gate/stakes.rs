@@ -98,7 +98,9 @@ impl<'a> Draft<'a> {
 pub(super) fn floor(board: &Board, bucket: &str, quota: Quota) -> Option<Timestamp> {
     let (limit, _) = limit_and_key(bucket)?;
     let of_limit = board.limits_empty_at.get(limit.as_str()).copied();
-    board.empty_at.max(of_limit).map(|empty_at| empty_at.plus(quota.offset()))
+    // More failures in a row than the bucket of failures lets through in a gap would take weeks: nobody loses a thousand of them.
+    let of_all = board.empty_at.filter(|_| limit != LimitName::FailedAuthorizationsForPausingPerDomainPerAccount);
+    of_all.max(of_limit).map(|empty_at| empty_at.plus(quota.offset()))
 }
 
 /// All that `order` has at stake if `exemption` holds.

@@ -76,6 +76,11 @@ pub(super) fn now(clock: &impl Clock, timescale: Timescale) -> Timestamp {
     Timestamp::from_unix_micros(timescale.at(clock.now()).unix_micros())
 }
 
+/// The second in which an epoch opens: so one that was made anew is above one that was lost.
+fn seconds(at: Timestamp) -> u64 {
+    u64::try_from(at.unix_micros() / 1_000_000).unwrap_or(0)
+}
+
 impl Page {
     pub(super) fn new(mark: Mark) -> Self {
         Self { mark, ..Self::default() }
@@ -143,7 +148,9 @@ impl Page {
         }
         if step.changes() {
             self.mark.sequence += 1;
-            self.mark.epoch += u64::from(step.opens_epoch);
+            if step.opens_epoch {
+                self.mark.epoch = self.mark.epoch.saturating_add(1).max(seconds(at));
+            }
         }
         let denied = (0..step.moves.len()).filter(|&place| !self.make(step, place, at)).collect::<Vec<_>>();
         let denied = denied.into_iter().map(|place| step.moves[place].bucket).collect();

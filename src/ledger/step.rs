@@ -9,7 +9,8 @@ use crate::time::Timestamp;
 /// shows less than was seen of it has lost something.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Mark {
-    /// How often the ledger was recovered, from 1.
+    /// Which life of the ledger it is: 1, or the second since 1970 in which it was recovered or made anew after a loss. So a later life is
+    /// always above an earlier one, also if nothing is left that would say how many there were.
     pub epoch: u64,
     /// How many changes there were.
     pub sequence: u64,

@@ -67,7 +67,8 @@ pub fn text(verdict: &Verdict) -> String {
 fn push(out: &mut String, entry: &Entry, refused: &Refused) {
     let Refused { limit, key, detail, .. } = refused;
     let _infallible = writeln!(out, "\n  {} {} of {key}", entry.at, paint(NAME, limit));
-    let client = format!("{}, {}", entry.client.address, entry.client.user_agent);
+    let names = if entry.names.is_empty() { String::new() } else { format!("for {}; ", entry.names.join(", ")) };
+    let client = format!("{names}{}, {}", entry.client.address, entry.client.user_agent);
     for line in wrapped(detail, WIDTH - 4).iter().chain(&wrapped(&client, WIDTH - 4)) {
         let _infallible = writeln!(out, "    {line}");
     }
@@ -83,9 +84,9 @@ fn times(number: u64) -> String {
 
 fn refusals(counts: &Counts) -> String {
     let Counts { refused, paused, busy, .. } = *counts;
-    let parts = [(refused, "refused"), (paused, "refused as paused"), (busy, "refused as busy")];
+    let parts = [(refused, "refused"), (paused, "refused as paused"), (busy, "refused as too busy")];
     let parts = parts.into_iter().filter(|(number, _)| *number > 0);
-    parts.map(|(number, what)| format!("{} {what}", times(number))).collect::<Vec<_>>().join(", ")
+    parts.map(|(number, what)| format!("{what} {}", times(number))).collect::<Vec<_>>().join(", ")
 }
 
 fn refused(verdict: &Verdict) -> impl Iterator<Item = (&Entry, &Refused)> {

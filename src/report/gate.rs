@@ -60,7 +60,7 @@ pub struct GateReport {
     /// In shadow mode: what would have been said in earnest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub would: Option<Box<Self>>,
-    /// How often the ledger was recovered, from 1.
+    /// Which life of the ledger it is: [`Mark::epoch`].
     pub epoch: u64,
     /// How many changes there were to it.
     pub sequence: u64,

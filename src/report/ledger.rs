@@ -23,7 +23,7 @@ pub struct StatusReport {
     pub ledger: String,
     /// The CA's directory URL.
     pub directory: String,
-    /// How often it was recovered, from 1.
+    /// Which life of the ledger it is: [`crate::ledger::Mark::epoch`].
     pub epoch: u64,
     /// How many changes there were.
     pub sequence: u64,

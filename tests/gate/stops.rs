@@ -123,10 +123,10 @@ fn a_ledger_that_went_back_is_refused_until_somebody_says_what_was_lost() {
         assert!(matches!(error.ledger(), Some(LedgerError::WentBack { .. })), "{error}");
         world.join(realm());
         let opened = world.gates.last_mut().unwrap().assume_empty(&[], true, "ops").unwrap();
-        assert_eq!(opened.epoch, 2);
+        assert!(opened.epoch > mark.epoch);
         // Those who saw more before the loss go on; every bucket is empty now.
         let (at, blocking) = world.later(&of(&["b.example.com"]));
-        assert_eq!(blocking.len(), 5);
+        assert_eq!(blocking.len(), 4);
         assert_eq!(at, after(120_960));
         world.at(120_960).allowed(&of(&["b.example.com"]));
     });

@@ -260,9 +260,13 @@ fn marks_rise_with_changes_alone() {
         assert_eq!(ask(store, &record, START).mark, mark(1, 1));
         assert_eq!(ask(store, &holding("a", 4, 1), START).mark, mark(1, 2));
         assert_eq!(ask(store, &writing(vec![write("d", "")]), START).mark, mark(1, 3));
-        assert_eq!(ask(store, &Step { opens_epoch: true, ..step() }, START).mark, mark(2, 4));
-        assert_eq!(ask(store, &asking("a", 4, 9), START).mark, mark(2, 4));
-        assert_eq!(store.mark().unwrap(), mark(2, 4));
+        // A new epoch is above all that can have been lost: it is the second in which it opens.
+        let opened = mark(1_800_000_000, 4);
+        assert_eq!(ask(store, &Step { opens_epoch: true, ..step() }, START).mark, opened);
+        assert_eq!(ask(store, &asking("a", 4, 9), START).mark, opened);
+        let again = ask(store, &Step { opens_epoch: true, ..step() }, START).mark;
+        assert_eq!(again, mark(1_800_000_001, 5));
+        assert_eq!(store.mark().unwrap(), again);
     });
 }
 
@@ -270,12 +274,12 @@ fn marks_rise_with_changes_alone() {
 fn a_ledger_that_is_behind_what_was_seen_of_it_refuses_before_all_else() {
     over_all_stores(|store| {
         assert_eq!(outcome(store, &Step { opens_epoch: true, ..step() }, START), DONE);
-        for known in [mark(2, 2), mark(3, 0)] {
+        for known in [mark(1_800_000_000, 2), mark(1_800_000_001, 0)] {
             let step = Step { known, valid: (at(1), at(2)), record: Some("no".to_owned()), ..asking("a", 1, 9) };
-            assert_eq!(ask(store, &step, START).mark, mark(2, 1));
+            assert_eq!(ask(store, &step, START).mark, mark(1_800_000_000, 1));
             assert_eq!(outcome(store, &step, START), Outcome::WentBack);
         }
-        for known in [mark(2, 1), mark(1, 99), mark(2, 0)] {
+        for known in [mark(1_800_000_000, 1), mark(1, 99), mark(2, 0)] {
             assert_eq!(outcome(store, &Step { known, ..step() }, START), DONE);
         }
     });

@@ -1,12 +1,16 @@
 //! `certpace ledger init`, `export`, `verify`, `prune`, `migrate` and `recover`.
 
-use anyhow::bail;
+use std::fmt;
+
+use anyhow::{anyhow, bail};
 use serde::Serialize;
 
+use super::super::failure::Hint as _;
 use super::super::{Context, Exit, Format, TEMPLATE};
-use super::session::{LedgerOptions, Use, process_name, told};
+use super::session::{LedgerOptions, Use, process_name};
 use crate::clock::SystemClock;
-use crate::ledger::{Access, LedgerUrl, Mark, open};
+use crate::gate::Pruned;
+use crate::ledger::{Access, Cell, LedgerError, LedgerUrl, Mark, open};
 use crate::report::json;
 use crate::report::words::grouped;
 use crate::time::Timestamp;
@@ -21,6 +25,9 @@ pub struct InitArgs {
     /// It takes the place of one that was lost: all buckets count as empty now
     #[arg(long)]
     pub lost: bool,
+    /// It is new, though a ledger was seen there before: nothing was ordered in the last 7 days
+    #[arg(long, conflicts_with = "lost")]
+    pub fresh: bool,
     /// The ledger.
     #[command(flatten)]
     pub ledger: LedgerOptions,
@@ -113,22 +120,22 @@ struct CareReport {
 /// Where the store can't be made a ledger.
 pub fn init(args: &InitArgs, context: &Context) -> anyhow::Result<Exit> {
     let url = args.ledger.url()?;
-    let (made, notes) = match &url {
-        LedgerUrl::Sqlite(_) => {
-            let (mut store, made) = open(&url, Access::Create, SystemClock).map_err(told)?;
-            (made, store.notes())
-        }
-        LedgerUrl::Redis { .. } | LedgerUrl::Postgres { .. } => {
-            let (mut store, _) = open(&url, Access::Create, SystemClock).map_err(told)?;
-            (store.init().map_err(told)?, store.notes())
-        }
-    };
+    let seen = args.ledger.seen(context)?;
+    if seen != Mark::default() && !args.lost && !args.fresh && missing(&url)? {
+        return Err(anyhow!("a ledger was seen in {url} before, with {} changes, and there is none", grouped(seen.sequence)))
+            .hint("if it was lost: --lost, so that nothing is ordered that was ordered already; if it was done away with: --fresh");
+    }
+    let (mut store, made) = open(&url, Access::Init, SystemClock)?;
+    let notes = store.notes();
+    drop(store);
     if !made && args.lost {
         bail!(
             "there is a ledger in {url}, and it was not lost; `certpace ledger recover` is for one that has lost its last changes"
         );
     }
-    let mut session = args.ledger.open(context, Use::Write, false)?;
+    // What was seen of one that was lost does not count any more.
+    let mut session =
+        if made { args.ledger.open_unseen(context)? } else { args.ledger.open(context, Use::Write, false)? };
     if args.lost {
         let mark = session.gate.assume_empty(&[], true, &process_name())?;
         session.forget_seen(mark);
@@ -142,6 +149,15 @@ pub fn init(args: &InitArgs, context: &Context) -> anyhow::Result<Exit> {
         (true, true) => format!("made a ledger in {url}; all buckets count as empty now, and fill again\n"),
     };
     answer(&url, Some(made), mark, notes, text, context)
+}
+
+/// Whether there is no ledger there.
+fn missing(url: &LedgerUrl) -> anyhow::Result<bool> {
+    match open(url, Access::MustExist, SystemClock) {
+        Ok(_) => Ok(false),
+        Err(LedgerError::NotInitialised { .. }) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn answer(
@@ -217,24 +233,122 @@ pub fn export(args: &ExportArgs, context: &Context) -> anyhow::Result<Exit> {
 /// # Errors
 /// Where the ledger can't be written.
 pub fn migrate(args: &MigrateArgs, context: &Context) -> anyhow::Result<Exit> {
-    let session = args.ledger.open(context, Use::Write, false)?;
-    let text =
-        format!("{} has schema {}, which is this certpace's: nothing to do\n", session.url, crate::ledger::SCHEMA);
+    let mut session = args.ledger.open(context, Use::Write, false)?;
+    let text = match session.gate.with_store(|store| store.migrate())? {
+        Some((from, to)) => format!("{} had schema {from} and has {to} now\n", session.url),
+        None => {
+            format!("{} has this certpace's schema, or a newer one that it may write: nothing to do\n", session.url)
+        }
+    };
     answer(&session.url, None, session.gate.mark(), Vec::new(), text, context)
+}
+
+#[derive(Serialize)]
+struct VerifyReport {
+    certpace_verify: u32,
+    ledger: String,
+    /// Buckets that were compared.
+    buckets: usize,
+    differences: Vec<DifferenceReport>,
+}
+
+#[derive(Serialize)]
+struct DifferenceReport {
+    bucket: String,
+    ledger: CellReport,
+    record: CellReport,
+}
+
+#[derive(Serialize)]
+struct CellReport {
+    full_at: Option<Timestamp>,
+    held: u32,
+}
+
+impl CellReport {
+    fn of(cell: Cell) -> Self {
+        Self { full_at: cell.tally.tat, held: cell.tally.held }
+    }
+}
+
+impl fmt::Display for CellReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.full_at {
+            Some(full_at) => write!(f, "full at {full_at}, {} held", self.held),
+            None => write!(f, "full, {} held", self.held),
+        }
+    }
 }
 
 /// `ledger verify`.
 ///
 /// # Errors
-/// Where the ledger can't be read, or is not what its record says.
-pub fn verify(_args: &VerifyArgs, _context: &Context) -> anyhow::Result<Exit> {
-    bail!("not yet")
+/// Where the ledger can't be read.
+pub fn verify(args: &VerifyArgs, context: &Context) -> anyhow::Result<Exit> {
+    let mut session = args.ledger.open(context, Use::Read, args.shadow)?;
+    let verified = session.gate.verify()?;
+    session.remember();
+    let difference = |(bucket, has, should): (String, Cell, Cell)| DifferenceReport {
+        bucket,
+        ledger: CellReport::of(has),
+        record: CellReport::of(should),
+    };
+    let report = VerifyReport {
+        certpace_verify: 1,
+        ledger: session.url.to_string(),
+        buckets: verified.buckets,
+        differences: verified.differences.into_iter().map(difference).collect(),
+    };
+    let buckets = grouped(report.buckets as u64);
+    let mut text = match report.differences.len() {
+        0 => format!("{buckets} buckets are what the record says\n"),
+        count => format!("{} of {buckets} buckets are not what the record says:\n", grouped(count as u64)),
+    };
+    for of in &report.differences {
+        text.push_str(&format!("  {}: {}; by the record {}\n", of.bucket, of.ledger, of.record));
+    }
+    context.terminal.answer(&match context.format {
+        Format::Json => json::pretty(&report),
+        Format::Text => text,
+    })?;
+    if report.differences.is_empty() {
+        return Ok(Exit::DONE);
+    }
+    context
+        .terminal
+        .hint("somebody has changed the store by hand, or it was damaged: `certpace ledger recover --since THEN`");
+    Ok(Exit::NO_LEDGER)
+}
+
+#[derive(Serialize)]
+struct PruneReport {
+    certpace_prune: u32,
+    ledger: String,
+    #[serde(flatten)]
+    pruned: Pruned,
 }
 
 /// `ledger prune`.
 ///
 /// # Errors
 /// Where the ledger can't be written.
-pub fn prune(_args: &PruneArgs, _context: &Context) -> anyhow::Result<Exit> {
-    bail!("not yet")
+pub fn prune(args: &PruneArgs, context: &Context) -> anyhow::Result<Exit> {
+    let mut session = args.ledger.open(context, Use::Write, args.shadow)?;
+    let pruned = session.gate.prune(args.keep)?;
+    session.remember();
+    let count = |count: u64| grouped(count);
+    let text = format!(
+        "taken away: {} sets, {} permits, {} failures, {} full buckets, {} lines of the record\n",
+        count(pruned.sets),
+        count(pruned.permits),
+        count(pruned.failures),
+        count(pruned.buckets),
+        count(pruned.records)
+    );
+    let report = PruneReport { certpace_prune: 1, ledger: session.url.to_string(), pruned };
+    context.terminal.answer(&match context.format {
+        Format::Json => json::pretty(&report),
+        Format::Text => text,
+    })?;
+    Ok(Exit::DONE)
 }

@@ -161,7 +161,8 @@ local first_write = place
 place = place + 4 * writes
 local records = number()
 if moves + writes + records + opens_epoch > 0 then
-  epoch, sequence = epoch + opens_epoch, sequence + 1
+  sequence = sequence + 1
+  if opens_epoch > 0 then epoch = math.max(epoch + 1, math.floor(at / 1000000)) end
   local version = format('%.0f', sequence)
   -- First what may be refused: a record that is ahead of the marker.
   if records == 1 then
