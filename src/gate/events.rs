@@ -359,7 +359,9 @@ fn named(sentence: &Sentence, stakes: &[(String, Part, bool)]) -> Option<String>
         let same = limit == sentence.limit
             || (sentence.limit, limit)
                 == (LimitName::CertificatesPerDomain, LimitName::CertificatesPerDomainPerAccount);
-        same && sentence.of.as_deref().is_none_or(|of| key.ends_with(of))
+        // The whole name; or of an IPv6 address, as the CA cuts it, what stands behind its last colon.
+        let is_its = |of| key.strip_suffix(of).is_some_and(|before| before.is_empty() || before.ends_with([' ', ':']));
+        same && sentence.of.as_deref().is_none_or(is_its)
     };
     let asked = stakes.iter().filter(|(_, _, asked)| *asked);
     asked.map(|(bucket, ..)| bucket).find(|bucket| is_named(bucket)).cloned()
