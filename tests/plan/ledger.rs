@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use certpace::clock::{FixedClock, Timescale};
-use certpace::gate::{Dispatch, Gate, Refusal, Request, Scope, Verdict};
+use certpace::gate::{Dispatch, Gate, PAUSED, Refusal, Request, Scope, Verdict};
 use certpace::inventory::Inventory;
-use certpace::ledger::{MemoryStore, Realm, bucket_name};
+use certpace::ledger::{MemoryStore, Realm};
 use certpace::limits::{LimitName, Limits};
 use certpace::name::NameSet;
 use certpace::plan::opening::Cause;
@@ -77,7 +77,14 @@ fn happen(gate: &mut Gate, mut happenings: Vec<Happening>) {
         let Some(permit) = reserve(gate, &name) else { continue };
         let Ok(Dispatch::Go(_)) = gate.sent(&permit) else { continue };
         let retry_after = Some(Span::from_seconds(20 * ago % 5_000));
-        let domain = bucket_name(LimitName::CertificatesPerDomain, &format!("d{}.com", place % 3));
+        // As the CA says it, of a registered domain.
+        let sentence = certpace::rules::Refusal {
+            limit: LimitName::CertificatesPerDomain,
+            of: Some(format!("d{}.com", place % 3).into()),
+            burst: 50,
+            period: Span::from_days(7),
+            retry_at: second(20 * ago % 5_000 - ago),
+        };
         let refused = match what {
             0..3 => {
                 gate.commit(&permit).unwrap();
@@ -88,8 +95,8 @@ fn happen(gate: &mut Gate, mut happenings: Vec<Happening>) {
                 continue;
             }
             4 => Refusal { retry_after, ..Refusal::default() },
-            5 => Refusal { retry_after, bucket: Some(domain), ..Refusal::default() },
-            6 => Refusal { paused: true, ..Refusal::default() },
+            5 => Refusal { retry_after, detail: Some(sentence.to_string()) },
+            6 => Refusal { detail: Some(PAUSED.to_owned()), ..Refusal::default() },
             // It is under way when the plan starts, or its lease has run out.
             _ => continue,
         };
@@ -212,7 +219,7 @@ fn what_is_frozen_or_paused_is_left_out_and_counted() {
     let mut gate = gate();
     let paused = reserve(&mut gate, "paused.d0.com").unwrap();
     send(&mut gate, &paused);
-    gate.refused(&paused, &Refusal { paused: true, ..Refusal::default() }).unwrap();
+    gate.refused(&paused, &Refusal { detail: Some(PAUSED.to_owned()), ..Refusal::default() }).unwrap();
     let stopped = [Scope::Domain("d1.com".into()), Scope::Tenant("stopped".into()), Scope::Account("second".into())];
     for scope in stopped {
         gate.freeze(&scope, "a reason", "me").unwrap();
