@@ -121,7 +121,7 @@ struct CareReport {
 pub fn init(args: &InitArgs, context: &Context) -> anyhow::Result<Exit> {
     let url = args.ledger.url()?;
     let seen = args.ledger.seen(context)?;
-    if seen != Mark::default() && !args.lost && !args.fresh && missing(&url)? {
+    if seen.sequence > 0 && !args.lost && !args.fresh && missing(&url)? {
         return Err(anyhow!("a ledger was seen in {url} before, with {} changes, and there is none", grouped(seen.sequence)))
             .hint("if it was lost: --lost, so that nothing is ordered that was ordered already; if it was done away with: --fresh");
     }

@@ -156,7 +156,7 @@ impl LedgerOptions {
 
     fn store(&self, url: &LedgerUrl, terminal: Terminal, purpose: Use, seen: Mark) -> anyhow::Result<Box<dyn Store>> {
         // One that was there and is not was lost: that is for a person to say.
-        let is_new = seen == Mark::default() && !self.must_exist;
+        let is_new = seen.sequence == 0 && !self.must_exist;
         let may_make = purpose == Use::Write && is_new;
         let access = if may_make { Access::Create } else { Access::MustExist };
         match open(url, access, SystemClock) {
