@@ -58,7 +58,7 @@ impl Terms {
         let count = plan.orders.len();
         let part = |from: usize| -> Range<usize> { from..count.min(from + ORDERS_A_PART) };
         let starts: Vec<usize> = (0..count).step_by(ORDERS_A_PART).collect();
-        let (mut parts, lines) = (vec![plan_file::head(plan, &self.suffixes)], Lines::new(plan));
+        let (mut parts, lines) = (vec![plan_file::head(plan, &self.suffixes, None)], Lines::new(plan));
         parts.par_extend(starts.into_par_iter().map(|from| lines.render(part(from))));
         parts
     }

@@ -124,7 +124,7 @@ pub struct GlobalArgs {
 #[derive(clap::Subcommand, Debug)]
 pub enum Command {
     /// Group hostnames into certificates and schedule their orders
-    Plan(plan::Args),
+    Plan(Box<plan::Args>),
     /// Look into a plan: when is a name issued, with which others, and why not sooner
     Show(show::Args),
     /// Run a plan or a scenario in virtual time, and measure what comes of it
@@ -184,8 +184,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, clock: &dyn Clock) -> 
     }
     let terminal = Terminal::new(&cli.global);
     cli.command.run(&cli.global, clock).unwrap_or_else(|error| {
-        terminal.error(&error);
-        Exit::of_error(&error)
+        let exit = Exit::of_error(&error);
+        terminal.error(&match exit::ledger_error(&error).and_then(ledger::session::advice) {
+            Some(advice) => failure::hinted(error, advice),
+            None => error,
+        });
+        exit
     })
 }
 

@@ -35,6 +35,7 @@ mod events;
 mod import;
 pub mod journal;
 mod names;
+mod opening;
 mod prune;
 mod queue;
 mod record;

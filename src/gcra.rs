@@ -152,8 +152,9 @@ impl Quota {
         self.emission_ns * self.burst as i64
     }
 
-    /// The time in which `cost` tokens come back.
-    const fn time_of(self, cost: Cost) -> Span {
+    /// The time in which `cost` tokens come back; saturates.
+    #[must_use]
+    pub const fn time_of(self, cost: Cost) -> Span {
         Span::from_nanos(self.emission_ns.saturating_mul(cost.tokens() as i64))
     }
 

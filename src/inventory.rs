@@ -14,12 +14,14 @@ mod reject;
 mod rows;
 mod split;
 mod text;
+mod withhold;
 
 use std::cmp::Reverse;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::dense::dense;
 use crate::digest;
 use crate::limits::Policy;
 use crate::psl::SuffixList;
@@ -29,6 +31,7 @@ use layout::Layout;
 pub use layout::LayoutError;
 pub use reject::{Column, Reason, Reject};
 pub use text::{Source, Text, TextRef};
+pub use withhold::Withheld;
 
 /// What holds where a row says nothing.
 #[derive(Clone, Copy, Debug)]
@@ -158,6 +161,9 @@ pub struct Counts {
     pub not_ready: u64,
     /// Distinct names left out because their rows are bad.
     pub rejected: u64,
+    /// Hostnames left out of a plan because orders for them are stopped.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub withheld: Vec<Withheld>,
 }
 
 /// An inventory, read and checked.

@@ -20,7 +20,9 @@
 //! *Time* is the store's clock where machines share it (Redis, PostgreSQL), else the machine's. It may be set back: a permit's time never
 //! goes back, and a bucket then waits longer, never shorter.
 //!
-//! *Numbers* are whole microseconds: emission intervals are rounded up ([`Quota::in_micros`](crate::gcra::Quota::in_micros)), times down.
+//! *Numbers* are whole microseconds: emission intervals are rounded up ([`Quota::in_micros`](crate::gcra::Quota::in_micros)), the clock's time down, the
+//! instants that a step tells up: none of it ever gives a token sooner. Redis computes exactly up to the year 2255. Names and bodies have no
+//! NUL character, which PostgreSQL does not take.
 //!
 //! *Durable* is all that is done when the call returns, as far as the store can promise: SQLite syncs its log, PostgreSQL commits
 //! synchronously, Redis does what it is set to, and [`Store::notes`] says where that is less than one may think.

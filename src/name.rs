@@ -128,6 +128,23 @@ impl NameSet {
     }
 }
 
+impl SetKey {
+    /// Reads what `Display` writes; `None` if it is none.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.as_bytes();
+        if digits.len() != 64 {
+            return None;
+        }
+        let mut key = [0; 32];
+        for (byte, pair) in key.iter_mut().zip(digits.chunks(2)) {
+            let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Some(Self(key))
+    }
+}
+
 impl fmt::Display for SetKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -139,7 +156,8 @@ mod tests {
     use super::*;
 
     fn check_key(names: &[&str], key: &str) {
-        assert_eq!(NameSet::parse(names.iter().copied()).unwrap().key().to_string(), key);
+        let set = NameSet::parse(names.iter().copied()).unwrap().key();
+        assert_eq!((set.to_string().as_str(), SetKey::parse(key)), (key, Some(set)));
     }
 
     #[test]

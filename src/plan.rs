@@ -5,34 +5,39 @@
 
 pub mod advise;
 mod bound;
+mod bucket;
 mod choice;
 mod gate;
 mod group;
 mod jobs;
 mod lookup;
+pub mod opening;
 pub mod options;
 mod pack;
 pub mod replan;
 mod schedule;
 mod shrink;
 mod stagger;
+mod stock;
 pub mod summary;
 mod timeline;
 mod usable;
 
 use crate::gcra::Quota;
 use crate::inventory::{Challenge, Inventory, Urgency};
-use crate::limits::{LimitName, Limits};
+use crate::limits::Limits;
 use crate::rules::Exemption;
 use crate::time::{Span, Timestamp};
 
 use choice::Aim;
 use group::Grouping;
 use jobs::{Jobs, Lane, TightLanes};
+use opening::Opening;
 pub use options::{Mix, NamesPerCertificate, Options, PlanError, Share};
 use replan::{Earlier, Kept};
 use schedule::{Bound, Placed, Terms};
 use stagger::Staggered;
+use stock::Stock;
 pub use summary::{Bottleneck, RenewalSummary, Summary};
 use usable::Usable;
 
@@ -73,6 +78,7 @@ pub struct Plan<'a> {
     /// The reasons, in numbers.
     pub summary: Summary,
     draft: Draft,
+    opening: Option<&'a Opening>,
     /// The domain buckets that hold orders back, by the places that bounds have.
     lanes: Vec<Lane>,
 }
@@ -90,25 +96,26 @@ struct Draft {
 }
 
 impl Draft {
-    fn new(inventory: &Inventory, limits: &Limits, options: &Options) -> Result<Self, PlanError> {
-        let full = group::group(inventory, &limits.policy, options);
-        Self::of(full, inventory, limits, options)
+    fn new(usable: &Usable<'_>) -> Result<Self, PlanError> {
+        Self::of(group::group(usable.inventory, &usable.limits.policy, usable.options), usable)
     }
 
     /// The same where the names of a tenant may share certificates, from what is known for each domain alone.
-    fn mixed(&self, inventory: &Inventory, limits: &Limits, options: &Options) -> Result<Self, PlanError> {
+    fn mixed(&self, usable: &Usable<'_>) -> Result<Self, PlanError> {
         if !self.is_full || self.kept.is_some() {
-            return Self::new(inventory, limits, options);
+            return Self::new(usable);
         }
-        Self::of(group::mixed(&self.grouping, inventory, &limits.policy, options), inventory, limits, options)
+        let Usable { inventory, limits, options, .. } = *usable;
+        Self::of(group::mixed(&self.grouping, inventory, &limits.policy, options), usable)
     }
 
-    fn of(full: Grouping, inventory: &Inventory, limits: &Limits, options: &Options) -> Result<Self, PlanError> {
+    fn of(full: Grouping, usable: &Usable<'_>) -> Result<Self, PlanError> {
+        let options = usable.options;
         let full = checked(full, options)?;
-        let margin = options.margin.unwrap_or_else(|| default_margin(inventory, full.has_wildcard));
-        let staggered = stagger::stagger(inventory, &limits.policy.renewal, options, margin, &|_| None);
+        let margin = options.margin.unwrap_or_else(|| default_margin(usable.inventory, full.has_wildcard));
+        let staggered = stagger::stagger(usable, margin, &|_| None);
         let smaller = match options.names_per_certificate {
-            NamesPerCertificate::Auto => shrunk(&full, inventory, limits, options, &staggered),
+            NamesPerCertificate::Auto => shrunk(&full, usable, &staggered),
             NamesPerCertificate::AtMost(_) => None,
         };
         let (is_full, grouping) = (smaller.is_none(), smaller.unwrap_or(full));
@@ -116,28 +123,26 @@ impl Draft {
     }
 
     /// The same with what has not changed since an earlier plan. Its margin holds on: another one would move everything.
-    fn from(earlier: &Earlier, inventory: &Inventory, limits: &Limits, options: &Options) -> Result<Self, PlanError> {
-        let (kept, grouping) = replan::keep(inventory, limits, options, earlier);
-        let grouping = checked(grouping, options)?;
-        let margin = options.margin.unwrap_or(earlier.margin);
+    fn from(earlier: &Earlier, usable: &Usable<'_>) -> Result<Self, PlanError> {
+        let (kept, grouping) = replan::keep(usable, earlier);
+        let grouping = checked(grouping, usable.options)?;
+        let margin = usable.options.margin.unwrap_or(earlier.margin);
         let before = |held| kept.renewal(held).map(|(_, at)| at);
-        let staggered = stagger::stagger(inventory, &limits.policy.renewal, options, margin, &before);
+        let staggered = stagger::stagger(usable, margin, &before);
         Ok(Self { grouping, margin, staggered, kept: Some(kept), is_full: false })
     }
 
-    fn jobs<'a>(&'a self, inventory: &'a Inventory, limits: &Limits) -> Jobs<'a> {
-        Jobs::new(inventory, &self.grouping, self.staggered.unexempt.clone(), limits)
+    fn jobs<'a>(&'a self, usable: &Usable<'a>) -> Jobs<'a> {
+        Jobs::new(usable, &self.grouping, self.staggered.unexempt.clone())
     }
 }
 
-/// Plans `inventory` under `limits`.
+/// Plans `inventory` under `limits`, with full buckets.
 ///
 /// # Errors
 /// [`PlanError`] where what is asked for can't be.
 pub fn plan<'a>(inventory: &'a Inventory, limits: &'a Limits, options: Options) -> Result<Plan<'a>, PlanError> {
-    limits.check_token_buckets()?;
-    let draft = Draft::new(inventory, limits, &options)?;
-    finished(inventory, limits, options, draft)
+    plan_from(inventory, limits, options, None, None)
 }
 
 /// Plans `inventory` under `limits` such that what has not changed since an earlier plan keeps its names, its number and its time.
@@ -150,26 +155,36 @@ pub fn replan<'a>(
     options: Options,
     earlier: &Earlier,
 ) -> Result<Plan<'a>, PlanError> {
-    limits.check_token_buckets()?;
-    let draft = Draft::from(earlier, inventory, limits, &options)?;
-    finished(inventory, limits, options, draft)
+    plan_from(inventory, limits, options, Some(earlier), None)
 }
 
-fn finished<'a>(
+/// Plans `inventory` under `limits`, from an earlier plan as [`replan`] does if there is one, and from the buckets as they are at the
+/// start; `None`: they are full. What an earlier plan has given a time that is not possible any more moves.
+///
+/// # Errors
+/// [`PlanError`] where what is asked for can't be.
+pub fn plan_from<'a>(
     inventory: &'a Inventory,
     limits: &'a Limits,
     options: Options,
-    draft: Draft,
+    earlier: Option<&Earlier>,
+    opening: Option<&'a Opening>,
 ) -> Result<Plan<'a>, PlanError> {
+    limits.check_token_buckets()?;
+    let usable = Usable::new(inventory, limits, &options, opening);
+    let draft = match earlier {
+        None => Draft::new(&usable)?,
+        Some(earlier) => Draft::from(earlier, &usable)?,
+    };
     if options.reserve_rate.parts() >= 1_000_000 {
         return Err(PlanError::Reserve(options.reserve_rate));
     }
-    let jobs = draft.jobs(inventory, limits);
-    let scheduled = schedule_all(&draft, &jobs, &Usable::new(inventory, limits, &options));
+    let jobs = draft.jobs(&usable);
+    let scheduled = schedule_all(&draft, &jobs, &usable);
     drop(jobs);
     let orders = merge(&scheduled.placed, &draft);
-    let summary = summary::summarize(inventory, limits, &options, &draft, &orders, &scheduled);
-    Ok(Plan { inventory, limits, options, orders, summary, draft, lanes: scheduled.lanes })
+    let summary = summary::summarize(&usable, &draft, &orders, &scheduled);
+    Ok(Plan { inventory, limits, options, orders, summary, draft, opening, lanes: scheduled.lanes })
 }
 
 /// 10 minutes; 60 where a name is validated by dns-01, since records take their time to spread.
@@ -190,17 +205,12 @@ fn checked(grouping: Grouping, options: &Options) -> Result<Grouping, PlanError>
     if needed > allowed { Err(PlanError::TooManyCertificates { needed, allowed }) } else { Ok(grouping) }
 }
 
-fn shrunk(
-    full: &Grouping,
-    inventory: &Inventory,
-    limits: &Limits,
-    options: &Options,
-    staggered: &Staggered,
-) -> Option<Grouping> {
-    let usable = Usable::new(inventory, limits, options);
-    let half = |quota: Option<Quota>, usable: Option<Quota>| {
-        let burst = |quota: Option<Quota>| quota.map_or(usize::MAX, |quota| quota.burst() as usize);
-        (burst(quota) / 2).min(burst(usable))
+fn shrunk(full: &Grouping, usable: &Usable<'_>, staggered: &Staggered) -> Option<Grouping> {
+    let Usable { inventory, limits, options, .. } = *usable;
+    // Half of what a full bucket holds stays; what it lacks already comes out of the other half.
+    let half = |quota: Option<Quota>, stock: Option<Stock>| {
+        let half = quota.map_or(usize::MAX, |quota| quota.burst() as usize) / 2;
+        stock.map_or(half, |stock| half.min(stock.quota.burst() as usize).saturating_sub(stock.lacking()))
     };
     let account_half = |account: u32| half(usable.full_account(account as usize), usable.account(account as usize));
     let own: Vec<bool> = inventory.accounts.iter().map(|account| limits.own_domain_buckets(account)).collect();
@@ -232,7 +242,7 @@ fn schedule_all(draft: &Draft, jobs: &Jobs<'_>, usable: &Usable<'_>) -> Schedule
     let bound_at = lower_bound(draft, jobs, &tight, usable);
     let bound_without_reserve_at = (options.reserve_rate > Share::default()).then(|| {
         let options = Options { reserve_rate: Share::default(), ..options.clone() };
-        lower_bound(draft, jobs, &tight, &Usable::new(usable.inventory, usable.limits, &options))
+        lower_bound(draft, jobs, &tight, &Usable::new(usable.inventory, usable.limits, &options, usable.opening))
     });
     let account = |account| usable.account(account);
     let terms = Terms { start: options.start, margin: draft.margin, account: &account };
@@ -359,35 +369,4 @@ fn merge(placed: &[Placed], draft: &Draft) -> Vec<Order> {
         next += u32::from(before.is_none());
     }
     orders
-}
-
-/// A bucket that orders wait for.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Bucket {
-    Account(u32),
-    Lane(Lane),
-}
-
-/// The bucket of a bound, given how many accounts there are and the lanes that were tight.
-fn bucket_of(bound: Bound, accounts: usize, lanes: &[Lane]) -> Option<Bucket> {
-    Some(match bound.bucket(accounts)? {
-        Ok(account) => Bucket::Account(u32::try_from(account).ok()?),
-        Err(lane) => Bucket::Lane(lanes[lane]),
-    })
-}
-
-impl Bucket {
-    /// Its limit and its key, as text.
-    fn describe(self, inventory: &Inventory) -> (LimitName, String) {
-        match self {
-            Self::Account(account) => (LimitName::NewOrdersPerAccount, inventory.accounts[account as usize].clone()),
-            Self::Lane(lane) => match lane.account() {
-                None => (LimitName::CertificatesPerDomain, inventory.domain(lane.domain).to_owned()),
-                Some(account) => {
-                    let account = &inventory.accounts[account as usize];
-                    (LimitName::CertificatesPerDomainPerAccount, format!("{account} {}", inventory.domain(lane.domain)))
-                }
-            },
-        }
-    }
 }

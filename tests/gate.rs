@@ -2,6 +2,13 @@
 //! processes at once, some of which are killed.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "servers/postgres.rs"]
+#[allow(dead_code, reason = "the contract's tests need more of it")]
+mod postgres;
+#[path = "servers/redis.rs"]
+#[allow(dead_code, reason = "the contract's tests need more of it")]
+mod redis;
+
 mod gate {
     mod backoff;
     mod concurrency;

@@ -8,6 +8,7 @@ mod postgres;
 mod redis;
 
 mod ledger {
+    mod child;
     mod contract;
     mod crash_file;
     mod crash_postgres;
@@ -17,5 +18,6 @@ mod ledger {
     mod random;
     mod rows;
     mod stores;
+    mod tls;
     mod writer;
 }

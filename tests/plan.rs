@@ -3,7 +3,9 @@
 
 mod plan {
     mod again;
+    mod ledger;
     mod numbers;
+    mod opening;
     mod renewals;
     mod replay;
     mod search;

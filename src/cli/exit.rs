@@ -54,13 +54,7 @@ impl Exit {
 
     /// How a command ends that fails with `error`.
     pub fn of_error(error: &anyhow::Error) -> Self {
-        let replayed = find::<ReplayError>(error).and_then(|error| match error {
-            ReplayError::Gate(error) => Some(error),
-            ReplayError::File(_) => None,
-        });
-        let gate = find::<GateError>(error).or(replayed);
-        let ledger = gate.and_then(GateError::ledger).or_else(|| find::<LedgerError>(error));
-        match ledger {
+        match ledger_error(error) {
             None | Some(LedgerError::Url { .. }) => Self::ERROR,
             Some(
                 LedgerError::Unreachable { .. }
@@ -90,4 +84,14 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.0)
     }
+}
+
+/// The ledger's error among an error and its causes.
+pub(super) fn ledger_error(error: &anyhow::Error) -> Option<&LedgerError> {
+    let replayed = find::<ReplayError>(error).and_then(|error| match error {
+        ReplayError::Gate(error) => Some(error),
+        ReplayError::File(_) => None,
+    });
+    let gate = find::<GateError>(error).or(replayed);
+    gate.and_then(GateError::ledger).or_else(|| find::<LedgerError>(error))
 }

@@ -1,5 +1,7 @@
 //! `certpace plan INVENTORY…`: from hostnames to a schedule.
 
+pub mod ledger;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,12 +14,13 @@ use super::plan_file::PlanFile;
 use super::{Context, Exit, Format, TEMPLATE, input};
 use crate::inventory::Settings;
 use crate::plan::advise::advise;
-use crate::plan::{Mix, NamesPerCertificate, Options, Plan, Share, plan, replan};
+use crate::plan::{Mix, NamesPerCertificate, Options, Plan, Share, plan_from};
 use crate::psl::SuffixList;
 use crate::report::plan::{PlanReport, text};
-use crate::report::plan_file::{self, Lines};
+use crate::report::plan_file::{self, LedgerIdentity, Lines};
 use crate::report::{json, rejects};
 use crate::time::{Span, Timestamp};
+use ledger::LedgerArgs;
 
 /// Its arguments.
 #[derive(clap::Args, Clone, Debug)]
@@ -80,6 +83,9 @@ pub struct Args {
     /// Where to write bad rows, as they are
     #[arg(long, value_name = "FILE")]
     pub rejects: Option<PathBuf>,
+    /// What the plan starts from.
+    #[command(flatten)]
+    pub ledger: LedgerArgs,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -88,6 +94,7 @@ const EXAMPLES: &str = "Examples:
   certpace plan a.csv b.csv --start 2026-12-01         several files, from a date on
   certpace plan names.csv --deadline 2027-02-28        is it done by then? If not: what would do it?
   certpace plan names.csv --overrides overrides.toml   with what was granted to you
+  certpace plan names.csv --ledger sqlite:ours.sqlite  from what the ledger says was spent
   certpace plan new.csv --from plan.jsonl -o new.jsonl moves nothing that has not changed
   cut -d, -f1 names.csv | certpace plan -              names from another program
 
@@ -137,7 +144,11 @@ fn at_least_nothing(text: &str) -> Result<Span, String> {
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let Context { limits, terminal, .. } = context;
     context.check_token_buckets()?;
-    let start = args.start.unwrap_or(context.now);
+    let mut ledger = args.ledger.open(context)?;
+    let start = match &ledger {
+        None => args.start.unwrap_or(context.now),
+        Some(ledger) => ledger.start(args.start, context),
+    };
     if let Some(deadline) = args.deadline.filter(|deadline| *deadline <= start) {
         bail!("the deadline {deadline} lies in the past: the plan starts at {start}");
     }
@@ -156,36 +167,36 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         policy: &limits.policy,
         suffixes: context.suffixes(),
     };
-    let inventory = input::inventory(input::sources(&args.inventories)?, &settings, *terminal)?;
+    let mut inventory = input::inventory(input::sources(&args.inventories)?, &settings, *terminal)?;
     let interrupt = Interrupt::default();
     if let Some(path) = &args.rejects {
         output::write(path, PowerCut::Repeatable, &interrupt, std::iter::once(vec![rejects::file(&inventory)]))?;
     }
     input::tell_rejects(&inventory, args.skip_invalid, *terminal)?;
-    let options = options(args, start);
-    let planned = match &args.from {
-        None => plan(&inventory, limits, options),
-        Some(path) => replan(&inventory, limits, options, &PlanFile::open(path)?.into_earlier()?),
-    };
+    let opening = ledger.as_mut().map(|ledger| ledger.opening(&mut inventory, start)).transpose()?;
+    let identity = ledger.map(|ledger| ledger.identity());
+    let earlier = args.from.as_ref().map(|path| PlanFile::open(path)?.into_earlier()).transpose()?;
+    let planned = plan_from(&inventory, limits, options(args, start), earlier.as_ref(), opening.as_ref());
     let plan = planned.hint("certpace plan --help describes the options")?;
     let to_stdout = args.output.as_deref().is_some_and(|path| path.as_os_str() == "-");
     let target = args.output.as_deref().filter(|_| !to_stdout);
     // Numbers and times that an earlier plan has given stand in no inventory.
     let power_cut = if args.from.is_some() { PowerCut::Loses } else { PowerCut::Repeatable };
+    let parts = || parts(&plan, context.suffixes(), identity.as_ref());
     let write = || {
-        let write = |path| output::write(path, power_cut, &Interrupt::watch(), parts(&plan, context.suffixes()));
+        let write = |path| output::write(path, power_cut, &Interrupt::watch(), parts());
         target.map_or(Ok(()), write)
     };
     let (written, advice) = rayon::join(write, || advise(&plan));
     written?;
     let late = plan.summary.lateness.is_some_and(|late| late > Span::ZERO);
     if to_stdout {
-        for part in parts(&plan, context.suffixes()).flatten() {
+        for part in parts().flatten() {
             terminal.answer_raw(&part)?;
         }
     } else {
         let path = args.output.as_ref().map(|path| path.display().to_string());
-        let report = PlanReport::new(&plan, advice, path);
+        let report = PlanReport::new(&plan, identity.clone(), advice, path);
         let answer = match context.format {
             Format::Json => json::pretty(&report),
             Format::Text => text::summary(&report),
@@ -225,12 +236,16 @@ fn options(args: &Args, start: Timestamp) -> Options {
 const ORDERS_A_PIECE: usize = 2 * 1024;
 
 /// The plan file, part by part; each holds pieces that are rendered side by side.
-fn parts<'a>(plan: &'a Plan<'a>, suffixes: &'a SuffixList) -> impl Iterator<Item = Vec<Vec<u8>>> + Send + 'a {
+fn parts<'a>(
+    plan: &'a Plan<'a>,
+    suffixes: &'a SuffixList,
+    ledger: Option<&'a LedgerIdentity>,
+) -> impl Iterator<Item = Vec<Vec<u8>>> + Send + 'a {
     let (count, lines) = (plan.orders.len(), Lines::new(plan));
     let at_once = ORDERS_A_PIECE * rayon::current_num_threads() * 4;
     let rounds = (0..count).step_by(at_once).map(move |from| {
         let starts: Vec<usize> = (from..count.min(from + at_once)).step_by(ORDERS_A_PIECE).collect();
         starts.into_par_iter().map(|start| lines.render(start..count.min(start + ORDERS_A_PIECE))).collect()
     });
-    std::iter::once_with(move || vec![plan_file::head(plan, suffixes)]).chain(rounds)
+    std::iter::once_with(move || vec![plan_file::head(plan, suffixes, ledger)]).chain(rounds)
 }

@@ -359,12 +359,9 @@ fn named(sentence: &Sentence, stakes: &[(String, Part, bool)]) -> Option<String>
         let same = limit == sentence.limit
             || (sentence.limit, limit)
                 == (LimitName::CertificatesPerDomain, LimitName::CertificatesPerDomainPerAccount);
-        // Of an IPv6 address it has the end alone.
-        let is_of = |of: &str| {
-            let before = key.strip_suffix(of);
-            before.is_some_and(|before| before.is_empty() || before.ends_with([' ', ':']))
-        };
-        same && sentence.of.as_deref().is_none_or(is_of)
+        // The whole name; or of an IPv6 address, as the CA cuts it, what stands behind its last colon.
+        let is_its = |of| key.strip_suffix(of).is_some_and(|before| before.is_empty() || before.ends_with([' ', ':']));
+        same && sentence.of.as_deref().is_none_or(is_its)
     };
     let asked = stakes.iter().filter(|(_, _, asked)| *asked);
     asked.map(|(bucket, ..)| bucket).find(|bucket| is_named(bucket)).cloned()

@@ -94,13 +94,23 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// The TAT that a bucket has at least, since it may have been empty.
-pub(super) fn floor(board: &Board, bucket: &str, quota: Quota) -> Option<Timestamp> {
-    let (limit, _) = limit_and_key(bucket)?;
+/// The TAT that a bucket of that name has at least, since it was empty once.
+pub(super) fn floor(board: &Board, name: &str, quota: Quota) -> Option<Timestamp> {
+    let (limit, _) = limit_and_key(name)?;
+    empty_at(board, limit).map(|empty_at| empty_at.plus(quota.offset()))
+}
+
+/// When all buckets of that limit were empty.
+pub(super) fn empty_at(board: &Board, limit: LimitName) -> Option<Timestamp> {
     let of_limit = board.limits_empty_at.get(limit.as_str()).copied();
     // More failures in a row than the bucket of failures lets through in a gap would take weeks: nobody loses a thousand of them.
     let of_all = board.empty_at.filter(|_| limit != LimitName::FailedAuthorizationsForPausingPerDomainPerAccount);
-    of_all.max(of_limit).map(|empty_at| empty_at.plus(quota.offset()))
+    of_all.max(of_limit)
+}
+
+/// The account and the name of a bucket in which a name waits before it is tried again; `None` if it is another one.
+pub(super) fn backoff_of(bucket: &str) -> Option<(&str, &str)> {
+    bucket.strip_prefix(BACKOFF)?.strip_prefix(' ')?.rsplit_once(' ')
 }
 
 /// All that `order` has at stake if `exemption` holds.

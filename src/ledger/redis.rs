@@ -32,8 +32,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(10);
 /// How many rows to ask for at once.
 const ROWS: usize = 1_000;
-/// How often a ledger may be said to lie on another node within one call.
-const REDIRECTS: usize = 4;
+/// How often to connect or to ask within one call: a ledger may be said to lie on another node, and that again.
+const TURNS: usize = 8;
 
 const DECIDE: &str = include_str!("redis/decide.lua");
 const SWEEP: &str = include_str!("redis/sweep.lua");
@@ -62,6 +62,9 @@ impl Keys {
 /// A ledger in a Redis server.
 pub struct RedisStore {
     url: String,
+    /// What the URL names.
+    entrance: Client,
+    /// Where the ledger lies: in a cluster perhaps another node.
     client: Client,
     keys: Keys,
     connected: Option<Connected>,
@@ -101,7 +104,7 @@ impl RedisStore {
         choose_cryptography();
         let client =
             Client::open(url).map_err(|error| LedgerError::Url { url: shown.clone(), reason: error.to_string() })?;
-        let mut store = Self { url: shown, client, keys: Keys::new(name), connected: None };
+        let mut store = Self { url: shown, entrance: client.clone(), client, keys: Keys::new(name), connected: None };
         store.ask(|_, _, _| Ok(()))?;
         Ok(store)
     }
@@ -111,7 +114,7 @@ impl RedisStore {
         &mut self,
         mut question: impl FnMut(&mut Connected, &Keys, &str) -> Result<T, Trouble>,
     ) -> Result<T, LedgerError> {
-        for _ in 0..REDIRECTS {
+        for _ in 0..TURNS {
             let trouble = match &mut self.connected {
                 Some(connected) => match question(connected, &self.keys, &self.url) {
                     Ok(answer) => return Ok(answer),
@@ -134,6 +137,7 @@ impl RedisStore {
                 Trouble::Redis(error) => {
                     // An answer may still come on this connection, or it leads to a server that is a replica by now.
                     self.connected = None;
+                    self.client = self.entrance.clone();
                     return Err(self.failed(&error));
                 }
             }
@@ -247,21 +251,29 @@ fn decide(
 ) -> Result<Vec<Reply>, Trouble> {
     let commands = steps.iter().map(|step| wire::command(&connected.sha, keys, step, timescale).get_packed_command());
     let packed: Vec<u8> = commands.flatten().collect();
-    let values = connected.connection.req_packed_commands(&packed, 0, steps.len())?;
+    let mut values = connected.connection.req_packed_commands(&packed, 0, steps.len())?;
     let forgotten = |value: &Value| match value {
         Value::ServerError(error) => error.kind() == Some(ServerErrorKind::NoScript),
         _ => false,
     };
     let done = values.iter().position(forgotten).unwrap_or(values.len());
-    let (before, after) = (&values[..done], &values[done..]);
-    if !after.iter().all(forgotten) {
+    if !values[done..].iter().all(forgotten) {
         // Its order is lost: somebody else taught it the script again in between.
         let reason = "it forgot the script while it was at work; ask again".to_owned();
         return Err(LedgerError::Unreachable { url: url.to_owned(), reason }.into());
     }
+    values.truncate(done);
     let mut replies = Vec::with_capacity(steps.len());
-    for (step, value) in steps.iter().zip(before.to_vec()) {
-        replies.push(wire::reply(step, value.extract_error()?, url)?);
+    for (step, value) in steps.iter().zip(values) {
+        match value.extract_error() {
+            Ok(value) => replies.push(wire::reply(step, value, url)?),
+            Err(error) if replies.is_empty() => return Err(error.into()),
+            // What was done must not be done again, whatever this one could be asked again for.
+            Err(error) => {
+                let reason = format!("it stopped midway: {error}");
+                return Err(LedgerError::Unreachable { url: url.to_owned(), reason }.into());
+            }
+        }
     }
     Ok(replies)
 }

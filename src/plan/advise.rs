@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use super::bucket::{Bucket, bucket_of};
 use super::jobs::Jobs;
+use super::opening::Cause;
 use super::schedule::Bound;
-use super::{
-    Bucket, Draft, Mix, NamesPerCertificate, Options, Plan, Share, Usable, bucket_of, lower_bound, schedule_all,
-};
+use super::{Draft, Mix, NamesPerCertificate, Options, Plan, Share, Usable, lower_bound, schedule_all};
 use crate::limits::{Limit, LimitName, Limits};
 use crate::time::{NS_PER_S, Span, Timestamp};
 
@@ -97,13 +97,13 @@ pub fn advise(today: &Plan<'_>) -> Advice {
         return advice;
     }
     for (change, options) in changes(today, missed) {
+        let usable = Usable::new(today.inventory, today.limits, &options, today.opening);
         let draft = match change {
-            Change::MixTenant => today.draft.mixed(today.inventory, today.limits, &options),
-            _ => Draft::new(today.inventory, today.limits, &options),
+            Change::MixTenant => today.draft.mixed(&usable),
+            _ => Draft::new(&usable),
         };
         let Ok(draft) = draft else { continue };
-        let jobs = draft.jobs(today.inventory, today.limits);
-        let outcome = attempt(&draft, &jobs, &Usable::new(today.inventory, today.limits, &options));
+        let outcome = attempt(&draft, &draft.jobs(&usable), &usable);
         let step = Step { change, finish_at: outcome.finish_at, meets_deadlines: outcome.meets_deadlines() };
         if step.finish_at < finish || step.meets_deadlines && missed {
             advice.steps.push(step);
@@ -111,7 +111,7 @@ pub fn advise(today: &Plan<'_>) -> Advice {
     }
     advice.smallest = advice.steps.iter().find(|step| missed && step.meets_deadlines).cloned();
     if missed && advice.smallest.is_none() || !missed && long {
-        let jobs = today.draft.jobs(today.inventory, today.limits);
+        let jobs = today.draft.jobs(&usable_under(today, today.limits));
         if missed {
             advice.smallest = overrides_for_deadline(today, &jobs);
         } else {
@@ -210,15 +210,28 @@ fn next_tier(today: &Plan<'_>, limit: LimitName, so_far: Option<u64>) -> Option<
     Some((tier, tiers.limit_of(tier).ok()?))
 }
 
+/// What is usable under other limits than today's.
+fn usable_under<'a>(today: &'a Plan<'_>, limits: &'a Limits) -> Usable<'a> {
+    Usable::new(today.inventory, limits, &today.options, today.opening)
+}
+
+/// The limit that a bucket is of, and its key; `None` where no limit is in the way.
+fn limit_of(today: &Plan<'_>, bucket: Bucket) -> Option<(LimitName, String)> {
+    match bucket.describe(today.inventory, today.opening)? {
+        (Cause::Limit(limit), key) => Some((limit, key)),
+        (Cause::Backoff | Cause::InHand, _) => None,
+    }
+}
+
 /// Asks for more of every bucket that a late order waits for, a tier at a time, until nothing is late.
 fn overrides_for_deadline(today: &Plan<'_>, jobs: &Jobs<'_>) -> Option<Step> {
     let mut asked: BTreeMap<Bucket, u64> = BTreeMap::new();
     let mut limits = today.limits.clone();
     loop {
-        let outcome = attempt(&today.draft, jobs, &Usable::new(today.inventory, &limits, &today.options));
+        let outcome = attempt(&today.draft, jobs, &usable_under(today, &limits));
         if outcome.meets_deadlines() {
             let name = |(bucket, tier): (&Bucket, &u64)| {
-                let (limit, key) = bucket.describe(today.inventory);
+                let (limit, key) = limit_of(today, *bucket)?;
                 name_it(today.limits, limit, key, *tier)
             };
             let change = Change::Overrides { overrides: asked.iter().filter_map(name).collect() };
@@ -226,7 +239,7 @@ fn overrides_for_deadline(today: &Plan<'_>, jobs: &Jobs<'_>) -> Option<Step> {
         }
         let mut raised = false;
         for bucket in outcome.in_the_way {
-            let (limit, key) = bucket.describe(today.inventory);
+            let Some((limit, key)) = limit_of(today, bucket) else { continue };
             if let Some((tier, more)) = next_tier(today, limit, asked.get(&bucket).copied()) {
                 limits.overrides.set(limit, &key, more);
                 asked.insert(bucket, tier);
@@ -255,14 +268,14 @@ fn name_it(limits: &Limits, limit: LimitName, key: String, tier: u64) -> Option<
 /// brings the most. The bounds say which that may be; the finish is that of a plan with it.
 fn override_for_finish(today: &Plan<'_>, jobs: &Jobs<'_>, finish: Timestamp) -> Option<Step> {
     let last = today.orders.iter().rfind(|order| order.at == finish && order.bound != Bound::NOTHING)?;
-    let (limit, key) = today.bound_by(last)?;
+    let (Cause::Limit(limit), key) = today.bound_by(last)? else { return None };
     let with = |more: Limit| {
         let mut limits = today.limits.clone();
         limits.overrides.set(limit, &key, more);
         limits
     };
     let tight_under = |limits: &Limits| {
-        let usable = Usable::new(today.inventory, limits, &today.options);
+        let usable = usable_under(today, limits);
         jobs.tight_lanes(&|lane| usable.lane(lane))
     };
     let tight_today = tight_under(today.limits);
@@ -272,7 +285,7 @@ fn override_for_finish(today: &Plan<'_>, jobs: &Jobs<'_>, finish: Timestamp) -> 
     while let Some((next, more)) = next_tier(today, limit, tier) {
         tier = Some(next);
         let limits = with(more);
-        let usable = Usable::new(today.inventory, &limits, &today.options);
+        let usable = usable_under(today, &limits);
         // An account's tokens change nothing for the domains.
         let of_account = limit == LimitName::NewOrdersPerAccount;
         let tight = if of_account { &tight_today } else { &tight_under(&limits) };
@@ -285,7 +298,7 @@ fn override_for_finish(today: &Plan<'_>, jobs: &Jobs<'_>, finish: Timestamp) -> 
         }
     }
     let (_, tier, limits) = best?;
-    let outcome = attempt(&today.draft, jobs, &Usable::new(today.inventory, &limits, &today.options));
+    let outcome = attempt(&today.draft, jobs, &usable_under(today, &limits));
     let change = Change::Overrides { overrides: name_it(today.limits, limit, key, tier).into_iter().collect() };
     let step = Step { change, finish_at: outcome.finish_at, meets_deadlines: outcome.meets_deadlines() };
     (step.finish_at < finish).then_some(step)

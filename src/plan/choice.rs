@@ -23,6 +23,9 @@ pub(super) enum Aim {
     Deadlines(Timestamp),
 }
 
+/// What tells streams of one account and domain apart.
+type Apart = (u32, usize);
+
 /// What decides between orders that can go; the smaller one goes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Key {
@@ -114,38 +117,40 @@ impl Choice<'_> {
             .map(|(place, job)| (dense(place), job))
             .collect();
         let dues = self.dues(&tight, lanes);
-        let mut keys: Vec<(u32, Lane, u32, Key)> = Vec::with_capacity(tight.len());
+        let mut keys: Vec<(u32, Lane, Apart, Key)> = Vec::with_capacity(tight.len());
         for (fair_place, job) in tight {
             let mut checked = self.jobs.lanes(job).into_iter().filter(|(_, checked)| *checked);
             let lane = checked.next().map_or(Lane::NONE, |(lane, _)| lane);
-            // An order of several domains waits for each of them: a stream of its own.
-            let alone = if checked.next().is_some() { job + 1 } else { 0 };
+            // An order of several domains waits for each of them: a stream of its own. So have those with a delay in common.
+            let several = if checked.next().is_some() { job + 1 } else { 0 };
+            let apart = (several, self.jobs.delay(job).map_or(0, |(place, _)| place + 1));
             let (of, urgency) = (self.jobs.job(job), self.jobs.urgency(self.jobs.job(job)));
             let due = dues.get(&job).copied().unwrap_or_else(|| self.due_of(urgency));
             let key = Key { weight: self.weight(urgency, due), fair_place, job };
-            keys.push((of.account, lane, alone, key));
+            keys.push((of.account, lane, apart, key));
         }
         keys.par_sort_unstable();
-        let same_stream = |a: &(u32, Lane, u32, Key), b: &(u32, Lane, u32, Key)| (a.0, a.1, a.2) == (b.0, b.1, b.2);
+        let same_stream = |a: &(u32, Lane, Apart, Key), b: &(u32, Lane, Apart, Key)| (a.0, a.1, a.2) == (b.0, b.1, b.2);
         keys.chunk_by(same_stream).map(|same| (same[0].0, same.iter().map(|(.., key)| *key).collect())).collect()
     }
 
     /// When each tight job is due: so early that those behind it in its domains can still be in time.
     fn dues(&self, tight: &[(u32, u32)], lanes: &TightLanes) -> FxHashMap<u32, Timestamp> {
-        let mut in_lane: Vec<(usize, bool, u32, u32, u32)> = Vec::with_capacity(tight.len());
+        let mut in_lane: Vec<(usize, Option<Timestamp>, bool, u32, u32, u32)> = Vec::with_capacity(tight.len());
         for &(fair_place, job) in tight {
             let of: &Job = self.jobs.job(job);
             let all = self.jobs.lanes(job);
+            let until = self.jobs.delay(job).map(|(_, until)| until);
             // An order of several domains goes before those of one: it would hold all its domains up.
             let single = all.iter().filter(|(_, checked)| *checked).count() < 2;
             for lane in all.into_iter().filter_map(|(lane, _)| lanes.place(lane)) {
-                in_lane.push((lane, single, of.urgency, fair_place, job));
+                in_lane.push((lane, until, single, of.urgency, fair_place, job));
             }
         }
         in_lane.par_sort_unstable();
         let mut dues: FxHashMap<u32, Timestamp> = FxHashMap::default();
         for same in in_lane.chunk_by(|a, b| a.0 == b.0) {
-            let (_, quota) = lanes.lanes[same[0].0];
+            let quota = lanes.lanes[same[0].0].1.quota;
             let due_of = |job: u32| self.due_of(self.jobs.urgency(self.jobs.job(job)));
             let (mut after, mut behind) = (Urgency::NEVER, Urgency::NEVER);
             for (place, (.., job)) in same.iter().enumerate().rev() {

@@ -6,21 +6,27 @@
 //! order which the server may have counted by then. For a margin of 0 that is the bucket's own rule; a margin that fits into the
 //! time in which the burst comes back is paid for once.
 //!
+//! What was spent before the start is known, and can't be late: it leaves a token to the order *k* when the bucket would have it if all
+//! before had followed each other without a gap. What is set aside for orders under way counts as orders at the start.
+//!
 //! An account with domain buckets of its own spends from the domain's common one *without asking*. Such an order could take the token
 //! that an earlier order of another account was let go for and, being late, has not used; so it keeps to the rule as well as long as
 //! an order that asks may be under way. What it takes from an empty bucket is no debt.
 
 use std::collections::VecDeque;
 
-use crate::gcra::{Cost, Quota};
+use super::stock::Stock;
+use crate::gcra::Cost;
 use crate::time::{Span, Timestamp};
 
 /// The orders which a plan takes from one bucket, in the order of their times.
 #[derive(Clone, Debug)]
 pub(super) struct Gate {
-    quota: Quota,
+    stock: Stock,
     margin: Span,
-    /// The TAT of the bucket that has seen all orders but the last `quota.burst()`.
+    /// How many tokens were taken, with those set aside, as far as what was spent before the start counts them.
+    count: usize,
+    /// The TAT of the bucket that has seen all orders since the start but the last `quota.burst()`.
     tat: Option<Timestamp>,
     last: VecDeque<Timestamp>,
     /// When the last order that asked was planned.
@@ -28,17 +34,20 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(quota: Quota, margin: Span) -> Self {
-        Self { quota, margin, tat: None, last: VecDeque::new(), asked: None }
+    pub(super) fn new(stock: Stock, start: Timestamp, margin: Span) -> Self {
+        let count = stock.held as usize;
+        let last = std::iter::repeat_n(start, count).collect();
+        Self { stock, margin, count, tat: None, last, asked: (count > 0).then_some(start) }
     }
 
     /// The earliest time for the next order; `start` if nothing is in its way.
     pub(super) fn next(&self, start: Timestamp) -> Timestamp {
-        if self.last.len() < self.quota.burst() as usize {
-            return start;
+        let left = self.stock.leaves(self.count + 1).max(start);
+        if self.last.len() < self.stock.quota.burst() as usize {
+            return left;
         }
         let oldest = self.last.front().copied().unwrap_or(start);
-        self.quota.spent(self.tat, oldest, Cost::ONE).plus(self.margin).max(start)
+        self.stock.quota.spent(self.tat, oldest, Cost::ONE).plus(self.margin).max(left)
     }
 
     /// The same for an order that spends without asking: at the latest when none that has asked can be under way.
@@ -49,19 +58,22 @@ impl Gate {
 
     /// An order goes out at `at`, which is not before any earlier one.
     pub(super) fn take(&mut self, at: Timestamp, asks: bool) {
-        let burst = self.quota.burst() as usize;
+        let burst = self.stock.quota.burst() as usize;
         if self.last.len() == burst
             && let Some(oldest) = self.last.pop_front()
         {
-            self.tat = Some(self.quota.spent(self.tat, oldest, Cost::ONE));
+            self.tat = Some(self.stock.quota.spent(self.tat, oldest, Cost::ONE));
         }
         self.last.push_back(at);
+        self.count += 1;
         if asks {
             self.asked = Some(at);
-        } else if self.next(at) > at.plus(self.quota.emission()).plus(self.margin) {
+        } else if self.next(at) > at.plus(self.stock.quota.emission()).plus(self.margin) {
             // More than the bucket held: it is empty, as if it had been emptied just now.
+            self.count -= 1;
             self.tat = None;
-            self.last.iter_mut().for_each(|time| *time = at);
+            self.last.clear();
+            self.last.resize(burst, at);
         }
     }
 }

@@ -4,10 +4,11 @@ use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use super::group::Grouping;
+use super::stock::Stock;
+use super::usable::Usable;
 use crate::dense::{counting_sort, dense};
-use crate::gcra::Quota;
 use crate::inventory::{Inventory, Urgency};
-use crate::limits::Limits;
+use crate::time::Timestamp;
 
 /// A bucket of certificates: of a registered domain, or of an account and a registered domain.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -60,15 +61,25 @@ pub(super) struct Jobs<'a> {
     usage: Vec<u32>,
     /// The same for accounts' own buckets; sorted.
     own_usage: Vec<(Lane, u32)>,
+    delays: Delays,
 }
 
-/// The buckets which hold fewer tokens than are taken from them: only these can ever hold an order back.
+/// What orders wait for beside buckets.
+#[derive(Debug, Default)]
+struct Delays {
+    /// By job: which, from 1; 0: none. Empty where no job has any.
+    of_job: Vec<u32>,
+    /// The times of all delays that there are.
+    until: Vec<Timestamp>,
+}
+
+/// The buckets which can't give at the start all that is taken from them: only these can ever hold an order back.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TightLanes {
     /// In an order that depends on contents alone.
-    pub(super) lanes: Vec<(Lane, Quota)>,
+    pub(super) lanes: Vec<(Lane, Stock)>,
     places: FxHashMap<Lane, usize>,
-    /// The jobs that one of them may hold back.
+    /// The jobs that one of them, or a delay, may hold back.
     pub(super) jobs: Vec<u32>,
 }
 
@@ -80,7 +91,8 @@ impl TightLanes {
 }
 
 impl<'a> Jobs<'a> {
-    pub(super) fn new(inventory: &'a Inventory, grouping: &'a Grouping, unexempt: Vec<u32>, limits: &Limits) -> Self {
+    pub(super) fn new(usable: &Usable<'a>, grouping: &'a Grouping, unexempt: Vec<u32>) -> Self {
+        let Usable { inventory, limits, .. } = *usable;
         let job = |group: u32, urgency: u32| Job { account: inventory.groups[group as usize].account, urgency };
         let mut jobs: Vec<Job> = grouping.certificates.par_iter().map(|of| job(of.group, of.urgency)).collect();
         jobs.extend(unexempt.iter().map(|held| {
@@ -101,8 +113,10 @@ impl<'a> Jobs<'a> {
             fair_order: Vec::new(),
             usage,
             own_usage,
+            delays: Delays::default(),
         };
         jobs.count_usage();
+        jobs.delays = jobs.find_delays(usable);
         jobs.fair_order = jobs.in_fair_order();
         jobs
     }
@@ -203,6 +217,37 @@ impl<'a> Jobs<'a> {
         (job as usize).checked_sub(self.grouping.certificates.len()).map(|place| self.unexempt[place])
     }
 
+    /// What delays a job, and until when: a place among the opening's delays.
+    #[inline]
+    pub(super) fn delay(&self, job: u32) -> Option<(usize, Timestamp)> {
+        let place = self.delays.of_job.get(job as usize)?.checked_sub(1)? as usize;
+        Some((place, self.delays.until[place]))
+    }
+
+    fn find_delays(&self, usable: &Usable<'_>) -> Delays {
+        let Some(opening) = usable.opening.filter(|opening| opening.has_delays()) else { return Delays::default() };
+        let of_job = |job: u32| {
+            let names = self.names(job);
+            let account = &self.inventory.accounts[self.jobs[job as usize].account as usize];
+            opening.delay_of(account, &names, true).map_or(0, |place| place + 1)
+        };
+        let of_job: Vec<u32> = (0..dense(self.len())).into_par_iter().map(of_job).collect();
+        let until = opening.delays().iter().map(|delay| delay.until).collect();
+        if of_job.iter().all(|delay| *delay == 0) { Delays::default() } else { Delays { of_job, until } }
+    }
+
+    fn names(&self, job: u32) -> Vec<&'a str> {
+        let inventory = self.inventory;
+        match self.held(job) {
+            None => {
+                let pieces = self.grouping.pieces(job as usize).iter();
+                let members = pieces.flat_map(|piece| self.grouping.members(*piece).iter().collect::<Vec<_>>());
+                members.map(|member| inventory.text(inventory.wanted()[member as usize].name)).collect()
+            }
+            Some(held) => inventory.held_names(held as usize).iter().map(|held| inventory.text(held.name)).collect(),
+        }
+    }
+
     /// The buckets that the job's certificate is counted in, and whether its order checks them.
     pub(super) fn lanes(&self, job: u32) -> Vec<(Lane, bool)> {
         let account = self.jobs[job as usize].account;
@@ -229,19 +274,20 @@ impl<'a> Jobs<'a> {
         }
     }
 
-    /// The buckets which hold fewer tokens than are taken from them, in an order that depends on contents alone.
-    pub(super) fn tight_lanes(&self, quota: &dyn Fn(Lane) -> Option<Quota>) -> TightLanes {
+    /// The buckets which can't give at the start all that is taken from them, in an order that depends on contents alone.
+    pub(super) fn tight_lanes(&self, stock: &dyn Fn(Lane) -> Option<Stock>) -> TightLanes {
         let global = (0..).zip(&self.usage).map(|(domain, count)| (Lane::global(domain), *count));
         let used = global.filter(|(_, count)| *count > 0).chain(self.own_usage.iter().copied());
-        let is_tight = |(lane, count)| quota(lane).filter(|quota| count > quota.burst()).map(|quota| (lane, quota));
-        let mut lanes: Vec<(Lane, Quota)> = used.filter_map(is_tight).collect();
+        let is_tight = |(lane, count)| stock(lane).filter(|stock| stock.is_short_of(count)).map(|stock| (lane, stock));
+        let mut lanes: Vec<(Lane, Stock)> = used.filter_map(is_tight).collect();
         lanes.sort_by_key(|(lane, _)| (self.inventory.domain_place(lane.domain), lane.account));
         let mut is_tight = vec![false; if lanes.is_empty() { 0 } else { self.usage.len() }];
         lanes.iter().for_each(|(lane, _)| is_tight[lane.domain as usize] = true);
-        let count = if lanes.is_empty() { 0 } else { dense(self.len()) };
+        let any = !lanes.is_empty() || !self.delays.of_job.is_empty();
+        let count = if any { dense(self.len()) } else { 0 };
         let is_held_back = |job: &u32| {
-            let mut found = false;
-            self.domains(*job, |domain| found |= is_tight[domain as usize]);
+            let mut found = self.delay(*job).is_some();
+            self.domains(*job, |domain| found |= is_tight.get(domain as usize).copied().unwrap_or_default());
             found
         };
         let jobs = (0..count).into_par_iter().filter(is_held_back).collect();

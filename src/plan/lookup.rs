@@ -1,9 +1,10 @@
 //! A plan's orders, looked at: names, group, deadline, reason.
 
+use super::bucket::bucket_of;
 use super::group::{Certificate, Members, Piece};
-use super::{Order, Plan, Subject, bucket_of};
+use super::opening::Cause;
+use super::{Order, Plan, Subject};
 use crate::inventory::TextRef;
-use crate::limits::LimitName;
 use crate::time::{Span, Timestamp};
 
 impl Plan<'_> {
@@ -96,10 +97,10 @@ impl Plan<'_> {
         order.bound.bucket(self.inventory.accounts.len())?.ok()
     }
 
-    /// Which bucket an order waited for: limit and key.
+    /// What an order waited for: mostly a bucket, by limit and key.
     #[must_use]
-    pub fn bound_by(&self, order: &Order) -> Option<(LimitName, String)> {
+    pub fn bound_by(&self, order: &Order) -> Option<(Cause, String)> {
         let bucket = bucket_of(order.bound, self.inventory.accounts.len(), &self.lanes)?;
-        Some(bucket.describe(self.inventory))
+        bucket.describe(self.inventory, self.opening)
     }
 }

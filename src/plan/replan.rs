@@ -2,15 +2,15 @@
 
 use rustc_hash::FxHashMap;
 
+use super::Mix;
 use super::group::{self, Grouping};
 use super::jobs::{Jobs, TightLanes};
+use super::opening::Cause;
 use super::schedule::{Bound, Placed};
 use super::timeline::Timeline;
 use super::usable::Usable;
-use super::{Mix, Options};
 use crate::dense::dense;
-use crate::inventory::Inventory;
-use crate::limits::{LimitName, Limits};
+use crate::limits::LimitName;
 use crate::time::{Span, Timestamp};
 
 /// An order of an earlier plan.
@@ -28,8 +28,8 @@ pub struct EarlierOrder {
     pub names: Vec<String>,
     /// The certificate it renews, if it does.
     pub replaces: Option<String>,
-    /// The bucket it waited for.
-    pub bound_by: Option<(LimitName, String)>,
+    /// What it waited for.
+    pub bound_by: Option<(Cause, String)>,
 }
 
 /// An earlier plan.
@@ -56,7 +56,7 @@ pub(super) struct Kept {
 struct KeptOrder {
     number: u32,
     at: Timestamp,
-    bound_by: Option<(LimitName, String)>,
+    bound_by: Option<(Cause, String)>,
 }
 
 impl Kept {
@@ -77,7 +77,8 @@ impl Kept {
 }
 
 /// Finds what has not changed, and groups the rest.
-pub(super) fn keep(inventory: &Inventory, limits: &Limits, options: &Options, earlier: &Earlier) -> (Kept, Grouping) {
+pub(super) fn keep(usable: &Usable<'_>, earlier: &Earlier) -> (Kept, Grouping) {
+    let Usable { inventory, limits, options, .. } = *usable;
     let mut domain_of = vec![0_u32; inventory.wanted().len()];
     let mut by_name: FxHashMap<&[u8], u32> = FxHashMap::default();
     for domain in 0..inventory.domain_count() {
@@ -150,9 +151,10 @@ pub(super) fn schedule(
 ) -> Vec<Placed> {
     let start = usable.options.start;
     let accounts = jobs.account_count();
-    let account = |account: usize| Lines::new(usable.account(account).map(|quota| Timeline::new(quota, margin)), start);
+    let timeline = |stock| Timeline::new(stock, start, margin);
+    let account = |account: usize| Lines::new(usable.account(account).map(timeline), start);
     let mut accounts_lines: Vec<Lines> = (0..accounts).map(account).collect();
-    let mut lanes: Vec<Timeline> = tight.lanes.iter().map(|(_, quota)| Timeline::new(*quota, margin)).collect();
+    let mut lanes: Vec<Timeline> = tight.lanes.iter().map(|(_, stock)| timeline(*stock)).collect();
     let kept_count = kept.certificates.len();
     let in_order =
         (0..dense(kept_count)).chain(jobs.by_urgency().into_iter().filter(|job| *job as usize >= kept_count));
@@ -164,6 +166,9 @@ pub(super) fn schedule(
         let before = kept.certificates.get(job as usize);
         let wish = before.map_or(start, |order| order.at.max(start));
         let (mut at, mut bound) = (wish, Bound::NOTHING);
+        if let Some((place, until)) = jobs.delay(job).filter(|(_, until)| *until >= wish) {
+            (at, bound) = (until, Bound::lane(accounts, tight.lanes.len() + place));
+        }
         loop {
             let token = of.earliest(at);
             let mut latest = token;
@@ -182,7 +187,7 @@ pub(super) fn schedule(
             at = latest;
         }
         if let Some(order) = before.filter(|_| at == wish && at > start) {
-            bound = bound_before(order, number, accounts, tight, usable.inventory);
+            bound = bound_before(order, number, accounts, tight, usable).unwrap_or(bound);
         }
         of.insert(at);
         places.iter().for_each(|place| lanes[*place].insert(at));
@@ -192,22 +197,24 @@ pub(super) fn schedule(
     placed
 }
 
-/// What an order that keeps its time waited for, as the earlier plan says.
+/// The bucket that an order which keeps its time waited for, as the earlier plan says.
 fn bound_before(
     order: &KeptOrder,
     account: usize,
     accounts: usize,
     tight: &TightLanes,
-    inventory: &Inventory,
-) -> Bound {
-    let Some((limit, key)) = &order.bound_by else { return Bound::NOTHING };
-    if *limit == LimitName::NewOrdersPerAccount {
-        return Bound::account(account);
+    usable: &Usable<'_>,
+) -> Option<Bound> {
+    let (limit, key) = order.bound_by.as_ref()?;
+    if *limit == Cause::Limit(LimitName::NewOrdersPerAccount) {
+        return Some(Bound::account(account));
     }
-    let of_key =
-        |domain: u32| key == inventory.domain(domain) || key.ends_with(&format!(" {}", inventory.domain(domain)));
+    let of_key = |domain: u32| {
+        let domain = usable.inventory.domain(domain);
+        key == domain || key.ends_with(&format!(" {domain}"))
+    };
     let place = tight.lanes.iter().position(|(lane, _)| of_key(lane.domain));
-    place.map_or(Bound::NOTHING, |place| Bound::lane(accounts, place))
+    place.map(|place| Bound::lane(accounts, place))
 }
 
 /// An account's orders. What does not fit now never will: the search goes on from where the last one ended.

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::choice::{Aim, Choice, Classes, Free, Key};
 use super::gate::Gate;
 use super::jobs::{Jobs, TightLanes};
-use crate::gcra::Quota;
+use super::stock::Stock;
 use crate::time::{Span, Timestamp};
 
 /// What an order waited for.
@@ -30,7 +30,7 @@ impl Bound {
         Self::account(accounts + place)
     }
 
-    /// The account, or the place of the tight lane.
+    /// The account; or the place of the tight lane, and beyond these of the delay.
     pub(super) fn bucket(self, accounts: usize) -> Option<Result<usize, usize>> {
         match self.0 as usize {
             _ if self == Self::NOTHING => None,
@@ -48,12 +48,12 @@ pub(super) struct Placed {
     pub(super) bound: Bound,
 }
 
-/// What the limits leave to a plan: usable bursts, the account's refill less the reserve.
+/// What the limits leave to a plan: usable bursts, the account's refill less the reserve, what was spent before.
 #[derive(Clone, Copy)]
 pub(super) struct Terms<'a> {
     pub(super) start: Timestamp,
     pub(super) margin: Span,
-    pub(super) account: &'a dyn Fn(usize) -> Option<Quota>,
+    pub(super) account: &'a dyn Fn(usize) -> Option<Stock>,
 }
 
 /// One account's part of the schedule.
@@ -86,7 +86,7 @@ pub(super) fn schedule(jobs: &Jobs<'_>, tight: &TightLanes, terms: &Terms<'_>, a
     let (circles, local) = circles(&choice, &classes, tight, terms);
     let Terms { start, margin, .. } = *terms;
     let schedule = |circle: Circle| {
-        let lanes = circle.lanes.iter().map(|place| Gate::new(tight.lanes[*place].1, margin)).collect();
+        let lanes = circle.lanes.iter().map(|place| Gate::new(tight.lanes[*place].1, start, margin)).collect();
         let scheduler = Scheduler {
             jobs,
             classes: &classes,
@@ -136,7 +136,7 @@ fn circles(choice: &Choice<'_>, classes: &Classes, tight: &TightLanes, terms: &T
     let mut places: Vec<(usize, usize)> = Vec::with_capacity(before.len());
     for (number, mut free) in choice.free(classes, &is_tight).into_iter().enumerate() {
         free.reverse();
-        let gate = (terms.account)(number).map(|quota| Gate::new(quota, terms.margin));
+        let gate = (terms.account)(number).map(|stock| Gate::new(stock, terms.start, terms.margin));
         let circle = match first(&mut before, number) {
             own if own == number => {
                 circles.push(Circle::default());
@@ -227,7 +227,7 @@ impl Scheduler<'_> {
         self.placed
     }
 
-    /// When a job's domains let it go, and which of them is the last to.
+    /// When a job's domains and delays let it go, and which of them is the last to.
     fn release(&self, job: u32) -> (Timestamp, Option<usize>) {
         let held_back = self.jobs.lanes(job).into_iter().filter_map(|(lane, checked)| {
             let place = self.tight.place(lane)?;
@@ -235,7 +235,8 @@ impl Scheduler<'_> {
             let release = if checked { gate.next(self.start) } else { gate.next_unasked(self.start) };
             (release > self.start).then_some((release, Some(place)))
         });
-        held_back.max().unwrap_or((self.start, None))
+        let delayed = self.jobs.delay(job).map(|(place, until)| (until, Some(self.tight.lanes.len() + place)));
+        held_back.chain(delayed).max().unwrap_or((self.start, None))
     }
 
     /// Moves streams whose time has come among the ready ones.

@@ -8,7 +8,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use super::Options;
-use crate::inventory::{HeldTerms, Inventory};
+use super::usable::Usable;
+use crate::inventory::HeldTerms;
 use crate::limits::RenewalTerms;
 use crate::rules::Exemption;
 use crate::time::{NS_PER_S, Span, Timestamp};
@@ -46,17 +47,13 @@ struct Allowed {
 }
 
 /// Spreads what falls due. `before` has the times of an earlier plan: they are kept where they still are allowed.
-pub(super) fn stagger(
-    inventory: &Inventory,
-    terms: &RenewalTerms,
-    options: &Options,
-    margin: Span,
-    before: &dyn Fn(u32) -> Option<Timestamp>,
-) -> Staggered {
+pub(super) fn stagger(usable: &Usable<'_>, margin: Span, before: &dyn Fn(u32) -> Option<Timestamp>) -> Staggered {
+    let Usable { inventory, options, .. } = *usable;
+    let terms = &usable.limits.policy.renewal;
     let mut staggered = Staggered::default();
     let mut due = Vec::new();
     for (held, of) in (0..).zip(&inventory.held) {
-        let allowed = allowed(of, terms, options, margin);
+        let allowed = allowed(of, terms, options, margin, starts(held, of, usable));
         if allowed.from >= options.start.plus(options.horizon) {
             continue;
         }
@@ -145,14 +142,31 @@ fn fill(counts: &[(Hours, u64)], most: u64) -> Option<Vec<(i64, Hours, u64)>> {
     }
 }
 
-fn allowed(of: &HeldTerms, terms: &RenewalTerms, options: &Options, margin: Span) -> Allowed {
+/// When the renewal of a certificate held may go at the earliest: inside the window that the CA suggests, where no limit has a say, and
+/// outside.
+fn starts(held: u32, of: &HeldTerms, usable: &Usable<'_>) -> (Timestamp, Timestamp) {
+    let start = usable.options.start;
+    let Some(opening) = usable.opening.filter(|opening| opening.has_delays()) else { return (start, start) };
+    let inventory = usable.inventory;
+    let names: Vec<&str> = inventory.held_names(held as usize).iter().map(|held| inventory.text(held.name)).collect();
+    let account = &inventory.accounts[inventory.groups[of.group as usize].account as usize];
+    let until = |limited| opening.delay_of(account, &names, limited).map_or(start, |place| opening.delay(place).until);
+    (until(false), until(true))
+}
+
+fn allowed(
+    of: &HeldTerms,
+    terms: &RenewalTerms,
+    options: &Options,
+    margin: Span,
+    (ari_start, start): (Timestamp, Timestamp),
+) -> Allowed {
     let HeldTerms { issued_at, expires_at, .. } = *of;
-    let start = options.start;
     // An order planned for t may go out at t + margin, and is to be exempt even then.
     let memory_ends = issued_at.plus(terms.same_set_memory).minus(margin);
     let by_memory = |from: Timestamp| if from < memory_ends { Exemption::SameSet } else { Exemption::None };
     let (window_start, window_end) = terms.window(issued_at, expires_at);
-    let ari = (start.max(window_start), window_end.minus(margin));
+    let ari = (ari_start.max(window_start), window_end.minus(margin));
     if options.ari && ari.0 < ari.1 {
         // Inside its window an order is exempt, but once the set is forgotten its certificate takes domain tokens like any other.
         let exemption = if ari.0 < memory_ends { Exemption::Ari } else { Exemption::None };

@@ -2,21 +2,24 @@
 
 use rustc_hash::FxHashMap;
 
+use super::bucket::bucket_of;
 use super::group::Grouping;
+use super::opening::Cause;
 use super::schedule::Bound;
 use super::stagger::Staggered;
-use super::{Draft, Options, Order, Scheduled, Subject, bucket_of};
+use super::usable::Usable;
+use super::{Draft, Order, Scheduled, Subject};
 use crate::inventory::Inventory;
-use crate::limits::{LimitName, Limits, Profile};
+use crate::limits::{Limits, Profile};
 use crate::rules::Exemption;
 use crate::time::{NS_PER_S, Span, Timestamp};
 
-/// A bucket that orders wait for.
+/// What orders wait for.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
 pub struct Bottleneck {
-    /// The limit.
-    pub limit: LimitName,
-    /// Whose bucket: account or registered domain.
+    /// The limit, or what else of a ledger it is.
+    pub limit: Cause,
+    /// Whose: an account, a registered domain; or what the ledger has under it.
     pub key: String,
     /// How many orders wait for it.
     pub orders: u64,
@@ -120,14 +123,8 @@ fn ceil_seconds(span: Span) -> i64 {
 
 const DAY_NS: i64 = 86_400 * NS_PER_S;
 
-pub(super) fn summarize(
-    inventory: &Inventory,
-    limits: &Limits,
-    options: &Options,
-    draft: &Draft,
-    orders: &[Order],
-    scheduled: &Scheduled,
-) -> Summary {
+pub(super) fn summarize(usable: &Usable<'_>, draft: &Draft, orders: &[Order], scheduled: &Scheduled) -> Summary {
+    let Usable { inventory, limits, options, .. } = *usable;
     let Draft { grouping, staggered, .. } = draft;
     let mut waits: FxHashMap<Bound, (u64, Span)> = FxHashMap::default();
     let mut days: Vec<(u64, u64)> = Vec::new();
@@ -152,7 +149,7 @@ pub(super) fn summarize(
     let bottleneck_count = waits.len() as u64;
     let bottlenecks = waits.into_iter().take(10).filter_map(|(delay, orders, bound)| {
         let bucket = bucket_of(bound, inventory.accounts.len(), &scheduled.lanes)?;
-        let (limit, key) = bucket.describe(inventory);
+        let (limit, key) = bucket.describe(inventory, usable.opening)?;
         Some(Bottleneck { limit, key, orders, delay })
     });
     let is_new = |order: &&Order| matches!(order.subject, Subject::New(_));

@@ -1,9 +1,12 @@
-//! What headroom, reserve and overrides leave of the limits for a plan.
+//! What headroom, reserve, overrides and what was spent before leave of the limits for a plan.
 
 use rustc_hash::FxHashMap;
 
 use super::Options;
 use super::jobs::Lane;
+use super::opening::Opening;
+use super::stock::Stock;
+use crate::dense::dense;
 use crate::gcra::Quota;
 use crate::inventory::Inventory;
 use crate::limits::{LimitName, Limits};
@@ -13,27 +16,36 @@ pub(super) struct Usable<'a> {
     pub(super) inventory: &'a Inventory,
     pub(super) limits: &'a Limits,
     pub(super) options: &'a Options,
+    /// `None`: all buckets are full.
+    pub(super) opening: Option<&'a Opening>,
     /// Overrides by domain, as far as the inventory has it.
     domain_overrides: FxHashMap<u32, Quota>,
 }
 
 impl<'a> Usable<'a> {
-    pub(super) fn new(inventory: &'a Inventory, limits: &'a Limits, options: &'a Options) -> Self {
+    pub(super) fn new(
+        inventory: &'a Inventory,
+        limits: &'a Limits,
+        options: &'a Options,
+        opening: Option<&'a Opening>,
+    ) -> Self {
         let overrides = limits.overrides.iter().filter(|of| of.name == LimitName::CertificatesPerDomain);
         let domain_overrides =
             overrides.filter_map(|of| Some((inventory.domain_named(of.id)?, of.limit.quota))).collect();
-        Self { inventory, limits, options, domain_overrides }
+        Self { inventory, limits, options, opening, domain_overrides }
     }
 
     pub(super) fn full_account(&self, account: usize) -> Option<Quota> {
         self.limits.quota(LimitName::NewOrdersPerAccount, &self.inventory.accounts[account])
     }
 
-    pub(super) fn account(&self, account: usize) -> Option<Quota> {
-        let quota = self.full_account(account)?;
-        let quota = quota.with_burst_at_most(self.options.headroom.leaves(quota.burst()));
+    pub(super) fn account(&self, account: usize) -> Option<Stock> {
+        let full = self.full_account(account)?;
+        let quota = full.with_burst_at_most(self.options.headroom.leaves(full.burst()));
         // `plan` has refused a reserve that leaves nothing.
-        quota.slowed(self.options.reserve_rate.parts()).ok().or(Some(quota))
+        let quota = quota.slowed(self.options.reserve_rate.parts()).unwrap_or(quota);
+        let spent = self.opening.map(|opening| opening.of_account(self.inventory, dense(account)));
+        Some(Stock::new(full, quota, spent.unwrap_or_default(), self.options.start))
     }
 
     pub(super) fn full_lane(&self, lane: Lane) -> Option<Quota> {
@@ -48,7 +60,10 @@ impl<'a> Usable<'a> {
         }
     }
 
-    pub(super) fn lane(&self, lane: Lane) -> Option<Quota> {
-        self.full_lane(lane).map(|quota| quota.with_burst_at_most(self.options.headroom.leaves(quota.burst())))
+    pub(super) fn lane(&self, lane: Lane) -> Option<Stock> {
+        let full = self.full_lane(lane)?;
+        let quota = full.with_burst_at_most(self.options.headroom.leaves(full.burst()));
+        let spent = self.opening.map(|opening| opening.of_lane(self.inventory, lane));
+        Some(Stock::new(full, quota, spent.unwrap_or_default(), self.options.start))
     }
 }

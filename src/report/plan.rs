@@ -6,6 +6,7 @@ pub mod text;
 
 use serde::Serialize;
 
+use super::plan_file::LedgerIdentity;
 use crate::inventory::Counts;
 use crate::plan::advise::Advice;
 use crate::plan::{Plan, Summary};
@@ -28,6 +29,9 @@ pub struct PlanReport<'a> {
     pub reserve_rate: String,
     /// How late orders and issues may be.
     pub margin: String,
+    /// What it starts from, where that is not full buckets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<LedgerIdentity>,
     /// What was read.
     pub inventory: &'a Counts,
     /// The plan in numbers.
@@ -45,7 +49,7 @@ pub struct PlanReport<'a> {
 impl<'a> PlanReport<'a> {
     /// The report on a plan that was written to `plan_file`.
     #[must_use]
-    pub fn new(plan: &'a Plan<'_>, advice: Advice, plan_file: Option<String>) -> Self {
+    pub fn new(plan: &'a Plan<'_>, ledger: Option<LedgerIdentity>, advice: Advice, plan_file: Option<String>) -> Self {
         Self {
             certpace_plan_summary: 1,
             policy: &plan.limits.policy.name,
@@ -54,6 +58,7 @@ impl<'a> PlanReport<'a> {
             headroom: plan.options.headroom.to_string(),
             reserve_rate: plan.options.reserve_rate.to_string(),
             margin: plan.margin().compact(),
+            ledger,
             inventory: &plan.inventory.counts,
             summary: &plan.summary,
             advice,

@@ -2,7 +2,8 @@
 //!
 //! ```json
 //! {"certpace_plan":1,"policy":{"name","sha256"},"overrides":{"sha256"}|null,"public_suffix_list":{"version","sha256"},
-//!  "inventory":{"sha256","rows","hostnames","converted","duplicates","not_ready","rejected"},"ledger":null,
+//!  "inventory":{"sha256","rows","hostnames","converted","duplicates","not_ready","rejected"},
+//!  "ledger":{"url","directory","epoch","sequence","at"}|null,
 //!  "start","headroom":"10%","reserve_rate":"0%","margin":"10m","summary":{…}}
 //! {"order":1,"at","account","profile","names":[…],"registered_domains":[…],"exemption":"none|same-set|ari","replaces":"…"|null,
 //!  "held":{"issued_at","expires_at"},"bound_by":{"limit","key"}|null,"deadline":"…"|null}
@@ -10,7 +11,7 @@
 //!
 //! `certpace_plan` is the version of this shape: it grows when a key changes its meaning or goes away; new keys may come at any time.
 //! Times are RFC 3339 UTC ending in `Z` with up to nine digits of fraction, spans are what the command line takes, seconds are whole and
-//! rounded up. `at` is "not before". `held` stands where `replaces` names a certificate. An order's number stays the same when a plan is
+//! rounded up. `ledger` is what the plan starts from; null: full buckets. `bound_by` names a limit, or `Backoff` or `InHand`. `at` is "not before". `held` stands where `replaces` names a certificate. An order's number stays the same when a plan is
 //! made from an older one.
 
 mod lines;
@@ -20,7 +21,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::inventory::Counts;
-use crate::limits::LimitName;
+use crate::plan::opening::Cause;
 use crate::plan::replan::EarlierOrder;
 use crate::plan::{Plan, Summary};
 use crate::psl::SuffixList;
@@ -39,7 +40,7 @@ struct Head<'a> {
     overrides: Option<Hash<'a>>,
     public_suffix_list: List<'a>,
     inventory: Inventory<'a>,
-    ledger: Option<()>,
+    ledger: Option<&'a LedgerIdentity>,
     start: Timestamp,
     headroom: String,
     reserve_rate: String,
@@ -71,9 +72,24 @@ struct Inventory<'a> {
     counts: &'a Counts,
 }
 
+/// Which ledger a plan starts from, and as of when.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
+pub struct LedgerIdentity {
+    /// Where it is, without a password.
+    pub url: String,
+    /// The CA's directory URL.
+    pub directory: String,
+    /// Which one, of the store's lives.
+    pub epoch: u64,
+    /// The last change that counts, at least.
+    pub sequence: u64,
+    /// The ledger's time when it was read.
+    pub at: Timestamp,
+}
+
 /// The first line, with its line feed.
 #[must_use]
-pub fn head(plan: &Plan<'_>, suffixes: &SuffixList) -> Vec<u8> {
+pub fn head(plan: &Plan<'_>, suffixes: &SuffixList, ledger: Option<&LedgerIdentity>) -> Vec<u8> {
     let policy = &plan.limits.policy;
     line(&Head {
         certpace_plan: VERSION,
@@ -81,7 +97,7 @@ pub fn head(plan: &Plan<'_>, suffixes: &SuffixList) -> Vec<u8> {
         overrides: plan.limits.overrides.sha256.as_deref().map(|sha256| Hash { sha256 }),
         public_suffix_list: List { version: suffixes.version(), sha256: suffixes.sha256() },
         inventory: Inventory { sha256: &plan.inventory.sha256, counts: &plan.inventory.counts },
-        ledger: None,
+        ledger,
         start: plan.options.start,
         headroom: plan.options.headroom.to_string(),
         reserve_rate: plan.options.reserve_rate.to_string(),
@@ -107,6 +123,8 @@ pub struct PlanHead {
     pub start: Timestamp,
     pub headroom: String,
     pub margin: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<LedgerIdentity>,
     pub inventory: serde_json::Value,
     pub summary: serde_json::Value,
 }
@@ -166,11 +184,11 @@ pub struct Held {
     pub expires_at: Timestamp,
 }
 
-/// The bucket that an order waits for.
+/// What an order waits for, mostly a bucket.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[expect(missing_docs, reason = "as in the file")]
 pub struct BoundBy<'a> {
-    pub limit: LimitName,
+    pub limit: Cause,
     #[serde(borrow)]
     pub key: Cow<'a, str>,
 }

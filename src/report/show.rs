@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::plan_file::{PlanHead, PlanOrder};
 use super::style::{FAINT, HEAD, NAME, paint};
 use super::words::{grouped, wrapped};
+use crate::plan::opening::Cause;
 use crate::rules::Exemption;
 
 /// What was found.
@@ -34,6 +35,9 @@ pub fn head_text(head: &PlanHead) -> String {
     field("start", &head.start.to_string());
     field("margin", &head.margin);
     field("headroom", &head.headroom);
+    if let Some(ledger) = &head.ledger {
+        field("ledger", &format!("{} as of {}, change {}", ledger.url, ledger.at, grouped(ledger.sequence)));
+    }
     for (part, prefix) in [(&head.inventory, "inventory "), (&head.summary, "")] {
         for (name, value) in part.as_object().into_iter().flatten() {
             match value {
@@ -72,12 +76,15 @@ fn push_order(out: &mut String, order: &PlanOrder<'_>, report: &ShowReport<'_>) 
         }
     };
     let why = match (&order.bound_by, order.exemption) {
-        (Some(bound), _) => format!(
-            "{} of {} holds it back until then ({} after the start)",
-            bound.limit,
-            bound.key,
-            order.at.since(report.plan.start)
-        ),
+        (Some(bound), _) => {
+            let after = order.at.since(report.plan.start);
+            let what = match bound.limit {
+                Cause::Limit(limit) => format!("{limit} of {} holds it back", bound.key),
+                Cause::Backoff => format!("{} failed, and is not tried again", bound.key),
+                Cause::InHand => format!("{} has the names in hand", bound.key),
+            };
+            format!("{what} until then ({after} after the start)")
+        }
         (None, Exemption::None) => "it goes at the start".to_owned(),
         (None, Exemption::Ari) => {
             "spread over the window in which the CA suggests to renew; exempt from all limits there".to_owned()

@@ -6,14 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use certpace::buckets::Batch;
 use certpace::clock::{Clock as _, Stopwatch, SystemClock, Timescale};
 use certpace::gate::{Dispatch, Entry, Gate, GateError, Permitted, Request, Verdict, verify};
-use certpace::ledger::{Access, Cell, Record, SqliteStore, Store, Writer};
+use certpace::ledger::{Access, Cell, LedgerUrl, Record, Store, Writer, open};
 use certpace::limits::{LimitName, Limits};
 use certpace::name::{Identifier, NameSet};
 use certpace::permits::{Sending, State};
@@ -22,9 +22,9 @@ use certpace::time::{Span, Timestamp};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
-use super::world::{Place, SUFFIXES, letsencrypt, limit, realm};
+use super::world::{Place, STORES, SUFFIXES, letsencrypt, limit, realm};
 
-/// In the environment of a worker: the ledger's file, the instant from which its time goes faster, and its number, by lines.
+/// In the environment of a worker, by lines: the ledger, a folder, the instant from which time goes faster, and its number.
 const WORKER: &str = "CERTPACE_TEST_WORKER";
 const PROCESSES: usize = 8;
 const THREADS: usize = 8;
@@ -63,12 +63,11 @@ fn seconds() -> i64 {
 fn worker() {
     let Ok(told) = std::env::var(WORKER) else { return };
     let told: Vec<_> = told.lines().collect();
-    let path = Path::new(told[0]);
-    let from = Timestamp::from_unix_micros(told[1].parse().unwrap());
-    let number: u64 = told[2].parse().unwrap();
-    let (store, _) = SqliteStore::open(path, Access::MustExist, SystemClock).unwrap();
-    let log = path.with_extension(format!("{number}.log"));
-    work(Box::new(store), Timescale::faster(SPEED, from), number, &path.with_extension("stop"), &log);
+    let folder = Path::new(told[1]);
+    let from = Timestamp::from_unix_micros(told[2].parse().unwrap());
+    let number: u64 = told[3].parse().unwrap();
+    let (store, _) = open(&told[0].parse().unwrap(), Access::MustExist, SystemClock).unwrap();
+    work(store, Timescale::faster(SPEED, from, from), number, &folder.join("stop"), &folder.join(told[3]));
 }
 
 fn work(store: Box<dyn Store>, timescale: Timescale, number: u64, stop: &Path, log: &Path) {
@@ -164,10 +163,10 @@ fn cancel(gate: &mut Gate, permit: &str, log: &mut File) {
     }
 }
 
-fn start(path: &Path, from: Timestamp, number: usize) -> Child {
+fn start(url: &LedgerUrl, folder: &Path, from: Timestamp, number: usize) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "gate::concurrency::worker", "--test-threads=1"])
-        .env(WORKER, format!("{}\n{}\n{number}", path.display(), from.unix_micros()))
+        .env(WORKER, format!("{url}\n{}\n{}\n{number}", folder.display(), from.unix_micros()))
         .stdout(Stdio::null())
         .spawn()
         .unwrap()
@@ -178,38 +177,42 @@ fn pause(millis: u64) {
     thread::sleep(std::time::Duration::from_millis(millis));
 }
 
+/// Over each store that processes can share.
 #[test]
 fn processes_that_are_killed_never_exceed_the_limits() {
-    let place = Place::sqlite();
-    let path: PathBuf = place.file.clone().unwrap();
-    let from = SystemClock.now();
-    let mut random = ChaCha8Rng::from_seed([9; 32]);
-    let mut workers: Vec<_> = (0..PROCESSES).map(|number| start(&path, from, number)).collect();
-    let (watch, mut next) = (Stopwatch::start(), PROCESSES);
-    while watch.elapsed() < Span::from_seconds(seconds()) {
-        pause(u64::from(200 + random.next_u32() % 300));
-        let place = random.next_u32() as usize % PROCESSES;
-        // By its own handle: SIGKILL, wherever it is.
-        workers[place].kill().unwrap();
-        workers[place].wait().unwrap();
-        workers[place] = start(&path, from, next);
-        next += 1;
+    for (name, make) in STORES {
+        let place = make();
+        let Some(url) = place.url.clone() else { continue };
+        let (folder, from) = (tempfile::tempdir().unwrap(), SystemClock.now());
+        let mut random = ChaCha8Rng::from_seed([9; 32]);
+        let start = |number| start(&url, folder.path(), from, number);
+        let mut workers: Vec<_> = (0..PROCESSES).map(start).collect();
+        let (watch, mut next) = (Stopwatch::start(), PROCESSES);
+        while watch.elapsed() < Span::from_seconds(seconds()) {
+            pause(u64::from(200 + random.next_u32() % 300));
+            let place = random.next_u32() as usize % PROCESSES;
+            // By its own handle: SIGKILL, wherever it is.
+            workers[place].kill().unwrap();
+            workers[place].wait().unwrap();
+            workers[place] = start(next);
+            next += 1;
+        }
+        File::create(folder.path().join("stop")).unwrap();
+        for mut worker in workers {
+            assert!(worker.wait().unwrap().success(), "a worker on {name} failed");
+        }
+        let log = |number: usize| std::fs::read_to_string(folder.path().join(number.to_string())).ok();
+        judge(&place, Timescale::faster(SPEED, from, from), &(0..next).filter_map(log).collect::<String>());
     }
-    File::create(path.with_extension("stop")).unwrap();
-    for mut worker in workers {
-        assert!(worker.wait().unwrap().success());
-    }
-    let answered =
-        (0..next).filter_map(|number| std::fs::read_to_string(path.with_extension(format!("{number}.log"))).ok());
-    judge(&place, Timescale::faster(SPEED, from), &answered.collect::<String>());
 }
 
 #[test]
 fn threads_in_memory_never_exceed_the_limits() {
-    let place = Place::memory_in_time();
+    let place = Place::in_memory(SystemClock);
     let folder = tempfile::tempdir().unwrap();
     let (stop, log) = (folder.path().join("stop"), folder.path().join("log"));
-    let timescale = Timescale::faster(SPEED, SystemClock.now());
+    let from = SystemClock.now();
+    let timescale = Timescale::faster(SPEED, from, from);
     thread::scope(|scope| {
         for number in 0..4 {
             let (store, stop, log) = (place.open(), &stop, &log);
@@ -235,7 +238,7 @@ fn judge(place: &Place, timescale: Timescale, answered: &str) {
     assert_eq!(verify::rebuild(store.as_mut(), &code, verify::Base::default()).unwrap(), cells);
 
     let mut records: Vec<Record> = Vec::new();
-    store.records(0, usize::MAX >> 1, &mut |record| records.push(record)).unwrap();
+    store.records(0, 1_000_000, &mut |record| records.push(record)).unwrap();
     assert!(records.windows(2).all(|pair| pair[0].sequence < pair[1].sequence && pair[0].at <= pair[1].at));
     let entries: Vec<Entry> = records.iter().map(|record| serde_json::from_str(&record.body).unwrap()).collect();
     let told: BTreeSet<_> =

@@ -3,7 +3,8 @@
 use certpace::gate::{Dispatch, GateError, Refusal, Request};
 use certpace::limits::LimitName;
 use certpace::permits::{Sending, State};
-use certpace::time::Span;
+use certpace::rules;
+use certpace::time::{Span, Timestamp};
 
 use super::world::{World, after, letsencrypt, limits_of, of, over_every_store, permit_of};
 
@@ -91,17 +92,20 @@ fn a_failure_costs_the_order_and_the_names_that_failed() {
     });
 }
 
+/// What the CA says of a domain that is full until then.
+fn full(domain: &str, retry_at: Timestamp) -> Refusal {
+    let limit = LimitName::CertificatesPerDomain;
+    let of = Some(domain.into());
+    let sentence = rules::Refusal { limit, of, burst: 50, period: Span::from_days(7), retry_at };
+    Refusal { retry_after: None, detail: Some(sentence.to_string()) }
+}
+
 #[test]
 fn a_refusal_raises_the_bucket_that_it_names() {
     over_every_store(&letsencrypt(), |world| {
         let second = world.allowed(&of(&["b.example.com"]));
         let permit = sent(world);
-        let refusal = Refusal {
-            retry_after: Some(Span::from_seconds(5_000)),
-            detail: Some("too many certificates (50) already issued for \"example.com\"".to_owned()),
-            bucket: Some("CertificatesPerDomain example.com".to_owned()),
-            paused: false,
-        };
+        let refusal = full("example.com", after(5_001));
         let told = world.at(1).gate().refused(&permit, &refusal).unwrap();
         assert_eq!((told.state(), told.permit.refusal), (State::Failed, refusal.detail.clone()));
         assert_eq!(world.all_left(), [299, 5, 0, 5], "the other order holds its tokens still");
@@ -117,11 +121,10 @@ fn a_refusal_raises_the_bucket_that_it_names() {
 
 #[test]
 fn a_refusal_that_names_no_bucket_raises_all_that_were_asked() {
-    for bucket in [None, Some("NewMoonsPerAccount 1".to_owned())] {
+    for detail in [None, Some("too many new moons".to_owned()), full("example.net", after(99)).detail] {
         over_every_store(&letsencrypt(), |world| {
             let permit = sent(world);
-            let refusal =
-                Refusal { retry_after: Some(Span::from_seconds(99)), bucket: bucket.clone(), ..Refusal::default() };
+            let refusal = Refusal { retry_after: Some(Span::from_seconds(99)), detail: detail.clone() };
             world.gate().refused(&permit, &refusal).unwrap();
             assert_eq!(world.later(&a()).1.len(), 4);
             world.at(100).allowed(&a());
@@ -130,14 +133,13 @@ fn a_refusal_that_names_no_bucket_raises_all_that_were_asked() {
 }
 
 #[test]
-fn a_refusal_may_name_a_bucket_of_another_order() {
+fn a_domain_is_not_taken_for_one_that_ends_alike() {
     over_every_store(&letsencrypt(), |world| {
-        let permit = sent(world);
-        let bucket = Some("CertificatesPerDomain example.net".to_owned());
-        let refusal = Refusal { retry_after: Some(Span::from_seconds(99)), bucket, ..Refusal::default() };
-        world.gate().refused(&permit, &refusal).unwrap();
-        assert_eq!(world.later(&of(&["example.net"])).0, after(100));
-        world.allowed(&a());
+        let permit = world.allowed(&of(&["an-example.com", "example.com"]));
+        let _go = world.gate().sent(&permit).unwrap();
+        world.gate().refused(&permit, &full("example.com", after(99))).unwrap();
+        world.allowed(&of(&["an-example.com"]));
+        assert_eq!(world.later(&a()).0, after(100));
     });
 }
 
@@ -160,7 +162,7 @@ fn a_lease_that_ran_out_counts_as_issued_and_exempts_from_nothing() {
         // The certificate came after all: it is spent again, now.
         world.at(4_000).gate().commit(&permit).unwrap();
         assert_eq!(world.all_left(), [299, 4, 48, 3], "the first order token is back by now");
-        assert_eq!(permit_of(world.ask(&a())).claim.exemption(), certpace::rules::Exemption::SameSet);
+        assert_eq!(permit_of(world.ask(&a())).claim.exemption(), rules::Exemption::SameSet);
     });
 }
 
@@ -173,7 +175,7 @@ fn what_is_unknown_is_found_or_not() {
         // It was issued before it counted as such: nothing more is spent.
         assert_eq!(world.all_left(), [300, 5, 49, 4]);
         let renewal = permit_of(world.ask(&a()));
-        assert_eq!(renewal.claim.exemption(), certpace::rules::Exemption::SameSet);
+        assert_eq!(renewal.claim.exemption(), rules::Exemption::SameSet);
         let until = after(9).plus(world.limits.policy.renewal.same_set_memory);
         assert_eq!(renewal.claim.until(), Some(until));
         let other = world.allowed(&of(&["c.example.com"]));

@@ -27,7 +27,7 @@ fn live(world: &mut World, round: i64) {
         // Whatever is in the buckets.
         let (answer, _) = world.gate().shadow(&request).unwrap();
         let permit = super::world::permit_of(answer).permit;
-        let refusal = Refusal { retry_after: Some(Span::from_seconds(70)), ..Refusal::default() };
+        let refusal = Refusal { retry_after: Some(Span::from_seconds(70)), detail: None };
         match place {
             0 => _ = world.gate().commit(&permit).unwrap(),
             1 => _ = world.gate().fail(&permit, &[(*name).to_owned()]).unwrap(),

@@ -75,7 +75,9 @@ fn paused_names_wait_for_a_person() {
     over_every_store(&letsencrypt(), |world| {
         let permit = world.allowed(&a());
         let _go = world.gate().sent(&permit).unwrap();
-        let refusal = Refusal { paused: true, ..Refusal::default() };
+        let detail =
+            "Your account is temporarily prevented from requesting certificates for a.example.com and possibly others.";
+        let refusal = Refusal { detail: Some(detail.to_owned()), ..Refusal::default() };
         world.at(5).gate().refused(&permit, &refusal).unwrap();
         let both = of(&["a.example.com", "b.example.com"]);
         let Verdict::Never(Never::Paused { names, since }) = world.at(9).ask(&both).verdict else { panic!() };

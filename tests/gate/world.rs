@@ -1,19 +1,22 @@
 //! Stores to run each story over, and several gates on one of them, as several processes have.
 
-use std::path::PathBuf;
+use std::any::Any;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
-use certpace::clock::{FixedClock, SystemClock, Timescale};
+use certpace::clock::{Clock, FixedClock, SystemClock, Timescale};
 use certpace::gate::{Answer, Blocking, Gate, Permitted, Request, Verdict};
 use certpace::ledger::{
-    Access, Cell, Document, LedgerError, Mark, MemoryStore, Realm, Record, Reply, SqliteStore, Step, Store, Writer,
-    limit_and_key,
+    Access, Cell, Document, LedgerError, LedgerUrl, Mark, MemoryStore, Realm, Record, Reply, Step, Store, Writer,
+    limit_and_key, open,
 };
 use certpace::limits::{Limit, LimitName, Limits, Overrides, Policy};
 use certpace::name::NameSet;
 use certpace::psl::SuffixList;
 use certpace::time::{Span, Timestamp};
-use tempfile::TempDir;
+
+use crate::postgres::Postgres;
+use crate::redis::Redis;
 
 /// One parse serves all.
 pub(super) static SUFFIXES: LazyLock<SuffixList> = LazyLock::new(SuffixList::embedded);
@@ -21,7 +24,12 @@ pub(super) static SUFFIXES: LazyLock<SuffixList> = LazyLock::new(SuffixList::emb
 pub(super) const START: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 
 /// Every kind of store: what it is called, and how an empty one is made. The suite runs over each.
-pub(super) const STORES: &[(&str, Make)] = &[("memory", Place::memory), ("sqlite", Place::sqlite)];
+pub(super) const STORES: &[(&str, Make)] = &[
+    ("memory", Place::memory),
+    ("sqlite", Place::sqlite),
+    ("redis", || Place::server(Redis::shared(), |server| server.url())),
+    ("postgres", || Place::server(Postgres::shared(), |server| server.url())),
+];
 
 type Make = fn() -> Place;
 
@@ -29,30 +37,41 @@ type Make = fn() -> Place;
 pub(super) struct Place {
     open: Box<dyn Fn() -> Box<dyn Store>>,
     /// Where it lies, if other processes can open it.
-    pub(super) file: Option<PathBuf>,
-    _folder: Option<TempDir>,
+    pub(super) url: Option<LedgerUrl>,
+    /// What has to live as long as it.
+    _under: Box<dyn Any>,
 }
 
 impl Place {
     pub(super) fn memory() -> Self {
-        let shared = Arc::new(Mutex::new(MemoryStore::new(FixedClock(START))));
-        Self { open: Box::new(move || Box::new(Shared(Arc::clone(&shared)))), file: None, _folder: None }
+        Self::in_memory(FixedClock(START))
     }
 
-    /// In memory, with the machine's clock.
-    pub(super) fn memory_in_time() -> Self {
-        let shared = Arc::new(Mutex::new(MemoryStore::new(SystemClock)));
-        Self { open: Box::new(move || Box::new(Shared(Arc::clone(&shared)))), file: None, _folder: None }
+    /// In memory, with that clock.
+    pub(super) fn in_memory<C: Clock + Send + 'static>(clock: C) -> Self {
+        let shared = Arc::new(Mutex::new(MemoryStore::new(clock)));
+        Self { open: Box::new(move || Box::new(Shared(Arc::clone(&shared)))), url: None, _under: Box::new(()) }
     }
 
     pub(super) fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ledger.db");
-        let file = path.clone();
-        let open =
-            move || -> Box<dyn Store> { Box::new(SqliteStore::open(&path, Access::Create, SystemClock).unwrap().0) };
+        let url = format!("sqlite:{}", folder.path().join("ledger.db").display());
+        Self::at(&url, Box::new(folder))
+    }
+
+    /// A ledger of its own on a server that all tests share.
+    fn server<T: 'static>(server: Arc<T>, url: impl Fn(&T) -> String) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let url = format!("{}#gate_{}", url(&server), NEXT.fetch_add(1, Ordering::Relaxed));
+        Self::at(&url, Box::new(server))
+    }
+
+    fn at(url: &str, under: Box<dyn Any>) -> Self {
+        let url: LedgerUrl = url.parse().unwrap();
+        let of = url.clone();
+        let open = move || open(&of, Access::Init, SystemClock).unwrap().0;
         open();
-        Self { open: Box::new(open), file: Some(file), _folder: Some(folder) }
+        Self { open: Box::new(open), url: Some(url), _under: under }
     }
 
     pub(super) fn open(&self) -> Box<dyn Store> {
@@ -63,7 +82,7 @@ impl Place {
 /// A store in memory that several gates have.
 struct Shared<C>(Arc<Mutex<MemoryStore<C>>>);
 
-impl<C: certpace::clock::Clock + Send> Store for Shared<C> {
+impl<C: Clock + Send> Store for Shared<C> {
     fn transact(&mut self, steps: &[Step], timescale: Timescale) -> Result<Vec<Reply>, LedgerError> {
         self.0.lock().unwrap().transact(steps, timescale)
     }
@@ -221,7 +240,7 @@ impl World {
 
     pub(super) fn records(&mut self) -> Vec<Record> {
         let mut records = Vec::new();
-        self.place.open().records(0, usize::MAX >> 1, &mut |record| records.push(record)).unwrap();
+        self.place.open().records(0, 1_000_000, &mut |record| records.push(record)).unwrap();
         records
     }
 }

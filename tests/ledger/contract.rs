@@ -502,7 +502,7 @@ fn the_store_s_clock_decides() {
     over_all_stores(|store| {
         let before = SystemClock.now();
         let reply = store.transact(&[holding("a", 4, 1)], Timescale::REAL).unwrap().remove(0);
-        let faster = store.transact(&[step()], Timescale::faster(1_000, before)).unwrap().remove(0);
+        let faster = store.transact(&[step()], Timescale::faster(1_000, before, before)).unwrap().remove(0);
         let after = SystemClock.now();
         assert!(Timestamp::from_unix_micros(before.unix_micros()) <= reply.at && reply.at <= after, "{reply:?}");
         let passed = Span::from_nanos((after.since(before).nanos()) * 1_000);

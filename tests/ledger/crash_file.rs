@@ -1,20 +1,17 @@
 //! What becomes of a ledger in a file when the file is cut off, overwritten or not to be written, and when its writer is killed.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use certpace::clock::{SystemClock, Timescale};
-use certpace::ledger::{Access, LedgerError, LedgerUrl, Outcome, Store, Version, open};
+use certpace::ledger::{Access, LedgerError, LedgerUrl, Store, open};
 
-use super::random::{Random, Replay, step_of};
+use super::child::{acknowledged, writer};
+use super::random::{Random, Replay};
 use super::rows::{holding, write, writing};
 use super::stores::{DONE, REALM, START, cells, documents, outcome, records};
-
-/// Where the child finds the ledger that it is to write.
-const CHILD: &str = "CERTPACE_TEST_LEDGER";
 
 fn url(path: &Path) -> LedgerUrl {
     LedgerUrl::Sqlite(path.to_owned())
@@ -142,46 +139,6 @@ fn a_newer_schema_may_say_who_can_go_on() {
     refused(before.transact(&[holding("x", 4, 1)], Timescale::REAL).unwrap_err());
 }
 
-/// Not a test of its own: the writer that the tests below start and kill.
-#[test]
-fn child() {
-    let Some(path) = std::env::var_os(CHILD) else { return };
-    let mut out = std::io::stdout().lock();
-    let mut store = match open(&url(Path::new(&path)), Access::Create, SystemClock) {
-        Ok((store, _)) => store,
-        Err(error) => return writeln!(out, "\nfailed: {error}").unwrap(),
-    };
-    let mut random = Random(u64::from(std::process::id()));
-    let mut version = Version::Unknown;
-    loop {
-        let steps: Vec<_> = (0..=random.below(2)).map(|_| step_of(random.next(), version)).collect();
-        let replies = match store.transact(&steps, Timescale::REAL) {
-            Ok(replies) => replies,
-            Err(error) => return writeln!(out, "\nfailed: {error}").unwrap(),
-        };
-        for reply in &replies {
-            if let Outcome::Moved { documents, .. } = &reply.outcome {
-                version = documents[0].version;
-            }
-        }
-        writeln!(out, "\nacknowledged {}", replies.last().unwrap().mark.sequence).unwrap();
-        out.flush().unwrap();
-    }
-}
-
-/// This binary as a writer of the ledger at `path`, by way of `wrapper`.
-fn writer(binary: &Path, path: &Path, wrapper: &[&str]) -> Command {
-    let mut words = wrapper.iter().map(std::ffi::OsStr::new).chain([binary.as_os_str()]);
-    let mut command = Command::new(words.next().unwrap());
-    command.args(words).args(["--exact", "ledger::crash_file::child", "--nocapture", "--test-threads=1"]);
-    command.env(CHILD, path).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    command
-}
-
-fn acknowledged(line: &str) -> Option<u64> {
-    line.strip_prefix("acknowledged ").and_then(|sequence| sequence.parse().ok())
-}
-
 #[test]
 fn a_writer_killed_at_any_moment_leaves_each_step_done_or_not_done() {
     let folder = tempfile::tempdir().unwrap();
@@ -189,7 +146,7 @@ fn a_writer_killed_at_any_moment_leaves_each_step_done_or_not_done() {
     let binary = std::env::current_exe().unwrap();
     let (mut random, mut replay, mut last) = (Random(2), Replay::new(), 0);
     for _ in 0..500 {
-        let mut child = writer(&binary, &path, &[]).spawn().unwrap();
+        let mut child = writer(&binary, &url(&path), &[]).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut left = random.below(12);
         while left > 0 {
@@ -225,7 +182,7 @@ fn a_full_disk_is_an_error_and_loses_nothing() {
     let binary = std::env::current_exe().unwrap();
     // The shell limits the length of files: writing beyond fails as on a full disk.
     let script = "trap '' XFSZ; ulimit -f 300; exec \"$@\"";
-    let output = writer(&binary, &path, &["bash", "-c", script, "bash"]).output().unwrap();
+    let output = writer(&binary, &url(&path), &["bash", "-c", script, "bash"]).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     let last = said.lines().filter_map(acknowledged).max().unwrap();
     assert!(said.lines().any(|line| line.starts_with("failed: the ledger sqlite:")), "{said}");
@@ -254,7 +211,7 @@ fn a_folder_that_may_not_be_written_is_an_error() {
     for (at, message) in
         [(path.clone(), "failed: the ledger sqlite:"), (path.with_file_name("new"), "can't be reached")]
     {
-        let mut child = writer(&binary, &at, other).spawn().unwrap();
+        let mut child = writer(&binary, &url(&at), other).spawn().unwrap();
         let mut said = String::new();
         child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
         child.wait().unwrap();

@@ -7,11 +7,12 @@ use certpace::plan::replan::{Earlier, EarlierOrder};
 use certpace::plan::{Plan, plan, replan};
 use proptest::prelude::*;
 
+use super::opening::Past;
 use super::replay::never_refused;
 use super::world::{Ordered, Row, World, config, inventory, orders, worlds};
 
 /// A plan as it is read back from its file.
-fn earlier(plan: &Plan<'_>) -> Earlier {
+pub(super) fn earlier(plan: &Plan<'_>) -> Earlier {
     let profile = |order| {
         let group = &plan.inventory.groups[plan.group_of(order) as usize];
         plan.limits.policy.profiles[group.profile as usize].name.clone()
@@ -59,7 +60,7 @@ fn check(world: &World, other: &World, gone: u64, seed: u64) -> Result<(), TestC
     let first = plan(&first_inventory, &limits, options.clone()).unwrap();
     let second_inventory = inventory(&changed(&world.rows, &other.rows, gone));
     let second = replan(&second_inventory, &limits, options, &earlier(&first)).unwrap();
-    never_refused(&second, &world.quotas, seed)?;
+    never_refused(&second, &world.quotas, &Past::default(), seed)?;
 
     let (before, after) = (orders(&first), orders(&second));
     let names: Vec<&String> =

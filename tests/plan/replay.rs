@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use certpace::buckets::Batch;
+use certpace::gcra::Cost;
 use certpace::inventory::Inventory;
 use certpace::limits::Limits;
 use certpace::name::NameSet;
@@ -12,6 +13,7 @@ use certpace::rules::{Decision, Exemption, Model};
 use certpace::time::{Span, Timestamp};
 use proptest::prelude::*;
 
+use super::opening::Past;
 use super::world::{
     Held, Ordered, Quotas, Row, START, SUFFIXES, Tokens, World, at_most, config, inventory, orders, worlds,
 };
@@ -78,6 +80,7 @@ fn refused(
     inventory: &Inventory,
     limits: Limits,
     margin: Span,
+    past: &Past,
     delays: Delays,
     seed: u64,
 ) -> Option<String> {
@@ -92,6 +95,7 @@ fn refused(
             model.issued(ids[ids.len() - 1], true, inventory.held[held].issued_at, &mut batch);
         }
     }
+    let held = past.begin(&mut model);
     // Of events at one instant any may be the first, but an order is sent before it is issued.
     let mut events = BinaryHeap::new();
     for (place, order) in orders.iter().enumerate() {
@@ -101,7 +105,17 @@ fn refused(
         events.push(Reverse((sent, place, false)));
         events.push(Reverse((issued, place, true)));
     }
+    // What is set aside is spent at any time that an order at the start could be.
+    for (place, _) in held.iter().enumerate() {
+        let at = START.plus(Span::from_nanos(random.delay(margin.nanos())));
+        events.push(Reverse(((at, random.next() >> 1), orders.len() + place, true)));
+    }
     while let Some(Reverse(((now, _), place, is_issue))) = events.pop() {
+        if let Some(bucket) = place.checked_sub(orders.len()).map(|place| held[place]) {
+            let (quota, tat) = (model.buckets().quota(bucket), model.buckets().tat(bucket));
+            model.set_tat(bucket, quota.spend(tat, now, Cost::ONE).tat_after);
+            continue;
+        }
         let (order, id) = (&orders[place], ids[place]);
         if is_issue {
             let renewal = model.exemption(id, false, now) == Exemption::SameSet;
@@ -145,20 +159,22 @@ fn in_window(inventory: &Inventory, held: usize, now: Timestamp) -> bool {
 fn check(world: &World, seed: u64) -> Result<(), TestCaseError> {
     let inventory = inventory(&world.rows);
     let limits = world.quotas.limits();
-    never_refused(&plan(&inventory, &limits, world.options.clone()).unwrap(), &world.quotas, seed)
+    never_refused(&plan(&inventory, &limits, world.options.clone()).unwrap(), &world.quotas, &Past::default(), seed)
 }
 
-/// Replays a plan made under `quotas` with all kinds of delays.
-pub(super) fn never_refused(plan: &Plan<'_>, quotas: &Quotas, seed: u64) -> Result<(), TestCaseError> {
+/// Replays a plan made under `quotas` after `past` with all kinds of delays.
+pub(super) fn never_refused(plan: &Plan<'_>, quotas: &Quotas, past: &Past, seed: u64) -> Result<(), TestCaseError> {
     let (orders, options) = (orders(plan), &plan.options);
     let left = quotas.less(options.headroom.parts(), options.reserve_rate.parts());
+    let slower = past.slowed(options.reserve_rate.parts());
     let mut random = Random(seed);
     let mut one = || usize::try_from(random.next() % (orders.len() as u64).max(1)).unwrap();
     let (a, b, c) = (one(), one(), one());
     let all = [Delays::IssuedLate, Delays::FirstHalf, Delays::SecondHalf, Delays::One(0), Delays::One(a)];
     let others = [Delays::OneAndIssues(b), Delays::One(c), Delays::Any, Delays::Any];
     for (round, delays) in all.into_iter().chain(others).enumerate() {
-        let refused = refused(&orders, plan.inventory, left.limits(), plan.margin(), delays, seed ^ round as u64);
+        let refused =
+            refused(&orders, plan.inventory, left.limits(), plan.margin(), &slower, delays, seed ^ round as u64);
         prop_assert!(refused.is_none(), "{}", refused.unwrap_or_default());
     }
     Ok(())

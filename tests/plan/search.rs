@@ -25,6 +25,11 @@ impl Bucket {
         Self { tokens, full_at: i64::MIN }
     }
 
+    /// One that is full again at that time.
+    pub(super) const fn full_at(tokens: Tokens, full_at: i64) -> Self {
+        Self { tokens, full_at }
+    }
+
     /// The earliest instant from `at` on when it has a token.
     pub(super) fn free_at(&self, at: i64) -> i64 {
         at.max(self.full_at.saturating_sub((self.tokens.burst - 1) * self.tokens.every.nanos()))
@@ -36,7 +41,7 @@ impl Bucket {
 }
 
 /// So many orders can be searched.
-const SEARCHED: usize = 11;
+pub(super) const SEARCHED: usize = 11;
 
 /// Goes through all sequences of domains, each of whose orders is as soon as can be.
 struct Search<'a> {
@@ -73,11 +78,11 @@ impl Search<'_> {
 }
 
 /// The best that any sequence of these orders comes to.
-fn best_of(orders: &[Vec<i64>], account: Tokens, domains: &[Tokens], lateness: bool) -> i64 {
+fn best_of(orders: &[Vec<i64>], account: Bucket, domains: &[Bucket], lateness: bool) -> i64 {
     let mut search = Search { orders, best: i64::MAX, lateness };
-    let mut buckets: Vec<Bucket> = domains.iter().map(|tokens| Bucket::new(*tokens)).collect();
+    let mut buckets = domains.to_vec();
     let (mut sent, start) = (vec![0; orders.len()], START.unix_nanos());
-    search.run(&mut sent, Bucket::new(account), &mut buckets, start, if lateness { i64::MIN } else { start });
+    search.run(&mut sent, account, &mut buckets, start, if lateness { i64::MIN } else { start });
     search.best
 }
 
@@ -105,7 +110,7 @@ fn groupings<'a>(names: &[&'a str], size: usize) -> Vec<Vec<Vec<&'a str>>> {
 const LABELS: [&str; 7] = ["", "*.", "a.", "b.", "*.a.", "c.a.", "d.a."];
 
 /// Which names each domain has, as bits.
-fn names_of(chosen: &[u8]) -> Vec<Vec<String>> {
+pub(super) fn names_of(chosen: &[u8]) -> Vec<Vec<String>> {
     let of = |(domain, bits): (usize, &u8)| {
         let labels = LABELS.iter().enumerate().filter(move |(label, _)| bits >> label & 1 == 1);
         labels.map(|(_, label)| format!("{label}d{domain}.com")).collect()
@@ -114,11 +119,11 @@ fn names_of(chosen: &[u8]) -> Vec<Vec<String>> {
 }
 
 /// Bursts of 2 or more, for the account and each domain.
-fn usable(every: std::ops::Range<i64>) -> impl Strategy<Value = Tokens> {
+pub(super) fn usable(every: std::ops::Range<i64>) -> impl Strategy<Value = Tokens> {
     (2..4_i64, every).prop_map(|(burst, every)| Tokens::new(burst, every))
 }
 
-fn quotas(account: Tokens, domain: Tokens, first: Option<Tokens>) -> (Quotas, [Tokens; 4]) {
+pub(super) fn quotas(account: Tokens, domain: Tokens, first: Option<Tokens>) -> (Quotas, [Tokens; 4]) {
     let mut quotas = Quotas::new(account, domain);
     let mut domains = [domain; 4];
     if let Some(first) = first {
@@ -140,7 +145,7 @@ fn for_each_choice(counts: &[usize], call: &mut dyn FnMut(&[usize])) {
 }
 
 /// The earliest finish of any grouping and any schedule. Of groupings with as many certificates only one need be tried.
-fn earliest_finish(names: &[Vec<String>], size: usize, account: Tokens, domains: &[Tokens]) -> i64 {
+pub(super) fn earliest_finish(names: &[Vec<String>], size: usize, account: Bucket, domains: &[Bucket]) -> i64 {
     let counts: Vec<Vec<usize>> = names
         .iter()
         .map(|names| {
@@ -165,7 +170,7 @@ fn earliest_finish(names: &[Vec<String>], size: usize, account: Tokens, domains:
 
 /// The margin, but no more than what costs only itself at each level: half of the time in which a burst comes back, and so little that
 /// a domain's order may come one of the account's emission intervals later still without wasting the domain's refill.
-fn small(margin: i64, account: Tokens, domains: &[Tokens]) -> Span {
+pub(super) fn small(margin: i64, account: Tokens, domains: &[Tokens]) -> Span {
     let refill = |of: &Tokens| (of.burst - 1) * of.every.nanos();
     let of_domain = |of: &Tokens| (refill(of) / 2).min(refill(of) - account.every.nanos()).max(0);
     let most = domains.iter().map(of_domain).min().unwrap().min(refill(&account) / 2);
@@ -175,7 +180,7 @@ fn small(margin: i64, account: Tokens, domains: &[Tokens]) -> Span {
 /// How often a margin is paid: once, and once more where a domain's first order has to wait for its account already. An order that
 /// waits for the account is up to a margin late on its domain's clock, and those behind it in the domain wait for another one: no plan
 /// that withstands every delay does better.
-fn levels(domains: usize, account: Tokens) -> i64 {
+pub(super) fn levels(domains: usize, account: Tokens) -> i64 {
     if i64::try_from(domains).unwrap() > account.burst { 2 } else { 1 }
 }
 
@@ -200,7 +205,8 @@ proptest! {
         let margin = small(margin, account, &domains);
         let plan = plan(&inventory, &limits, Options { margin: Some(margin), ..at_most(size) }).unwrap();
         prop_assume!(plan.orders.len() <= SEARCHED);
-        let best = Timestamp::from_unix_nanos(earliest_finish(&names, size, account, &domains));
+        let full = domains.map(Bucket::new);
+        let best = Timestamp::from_unix_nanos(earliest_finish(&names, size, Bucket::new(account), &full));
         let finish = finish(&orders(&plan));
         prop_assert_eq!(plan.summary.bound_at, Some(best), "the bound is a bound, and the best there is");
         let late = finish.since(best).nanos();
@@ -268,10 +274,11 @@ fn least_lateness(domains: &[Vec<(String, i64)>], size: usize, account: Tokens, 
         })
         .collect();
     let counts: Vec<usize> = options.iter().map(Vec::len).collect();
+    let full: Vec<Bucket> = tokens.iter().copied().map(Bucket::new).collect();
     let mut best = i64::MAX;
     for_each_choice(&counts, &mut |choice| {
         let orders: Vec<Vec<i64>> = choice.iter().zip(&options).map(|(of, options)| options[*of].clone()).collect();
-        best = best.min(best_of(&orders, account, tokens, true));
+        best = best.min(best_of(&orders, Bucket::new(account), &full, true));
     });
     best
 }

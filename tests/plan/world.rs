@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use certpace::gcra::Quota;
 use certpace::inventory::{self, Inventory, Settings, Source};
 use certpace::limits::{Limit, LimitName, Limits, Overrides, Policy};
+use certpace::plan::opening::Cause;
 use certpace::plan::{Mix, NamesPerCertificate, Options, Plan, Share, Subject};
 use certpace::psl::SuffixList;
 use certpace::rules::Exemption;
@@ -206,7 +207,7 @@ pub(super) struct Ordered {
     pub(super) held: Option<usize>,
     pub(super) exemption: &'static str,
     pub(super) deadline: Option<Timestamp>,
-    pub(super) bound_by: Option<(LimitName, String)>,
+    pub(super) bound_by: Option<(Cause, String)>,
 }
 
 pub(super) fn orders(plan: &Plan<'_>) -> Vec<Ordered> {

@@ -82,6 +82,12 @@ impl Postgres {
         }
     }
 
+    /// Lets in only whom these lines of `pg_hba.conf` do.
+    pub(crate) fn restrict(&self, lines: &str) {
+        fs::write(self.data().join("pg_hba.conf"), lines).unwrap();
+        assert_eq!(self.ask("SELECT pg_reload_conf()"), "t");
+    }
+
     /// What `psql` says to that.
     pub(crate) fn ask(&self, query: &str) -> String {
         let output = Command::new("psql").args(["-XAtq", "-d", &self.url(), "-c", query]).output().unwrap();
@@ -95,7 +101,7 @@ impl Drop for Postgres {
     }
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 

@@ -2,14 +2,15 @@
 
 use std::fmt;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use serde::Serialize;
 
+use super::super::failure::Hint as _;
 use super::super::{Context, Exit, Format, TEMPLATE};
-use super::session::{LedgerOptions, Use, process_name, told};
+use super::session::{LedgerOptions, Use, process_name};
 use crate::clock::SystemClock;
 use crate::gate::Pruned;
-use crate::ledger::{Access, Cell, LedgerUrl, Mark, open};
+use crate::ledger::{Access, Cell, LedgerError, LedgerUrl, Mark, open};
 use crate::report::json;
 use crate::report::words::grouped;
 use crate::time::Timestamp;
@@ -24,6 +25,9 @@ pub struct InitArgs {
     /// It takes the place of one that was lost: all buckets count as empty now
     #[arg(long)]
     pub lost: bool,
+    /// It is new, though a ledger was seen there before: nothing was ordered in the last 7 days
+    #[arg(long, conflicts_with = "lost")]
+    pub fresh: bool,
     /// The ledger.
     #[command(flatten)]
     pub ledger: LedgerOptions,
@@ -116,22 +120,22 @@ struct CareReport {
 /// Where the store can't be made a ledger.
 pub fn init(args: &InitArgs, context: &Context) -> anyhow::Result<Exit> {
     let url = args.ledger.url()?;
-    let (made, notes) = match &url {
-        LedgerUrl::Sqlite(_) => {
-            let (mut store, made) = open(&url, Access::Create, SystemClock).map_err(told)?;
-            (made, store.notes())
-        }
-        LedgerUrl::Redis { .. } | LedgerUrl::Postgres { .. } => {
-            let (mut store, _) = open(&url, Access::Create, SystemClock).map_err(told)?;
-            (store.init().map_err(told)?, store.notes())
-        }
-    };
+    let seen = args.ledger.seen(context)?;
+    if seen.sequence > 0 && !args.lost && !args.fresh && missing(&url)? {
+        return Err(anyhow!("a ledger was seen in {url} before, with {} changes, and there is none", grouped(seen.sequence)))
+            .hint("if it was lost: --lost, so that nothing is ordered that was ordered already; if it was done away with: --fresh");
+    }
+    let (mut store, made) = open(&url, Access::Init, SystemClock)?;
+    let notes = store.notes();
+    drop(store);
     if !made && args.lost {
         bail!(
             "there is a ledger in {url}, and it was not lost; `certpace ledger recover` is for one that has lost its last changes"
         );
     }
-    let mut session = args.ledger.open(context, Use::Write, false)?;
+    // What was seen of one that was lost does not count any more.
+    let mut session =
+        if made { args.ledger.open_unseen(context)? } else { args.ledger.open(context, Use::Write, false)? };
     if args.lost {
         let mark = session.gate.assume_empty(&[], true, &process_name())?;
         session.forget_seen(mark);
@@ -145,6 +149,15 @@ pub fn init(args: &InitArgs, context: &Context) -> anyhow::Result<Exit> {
         (true, true) => format!("made a ledger in {url}; all buckets count as empty now, and fill again\n"),
     };
     answer(&url, Some(made), mark, notes, text, context)
+}
+
+/// Whether there is no ledger there.
+fn missing(url: &LedgerUrl) -> anyhow::Result<bool> {
+    match open(url, Access::MustExist, SystemClock) {
+        Ok(_) => Ok(false),
+        Err(LedgerError::NotInitialised { .. }) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn answer(

@@ -78,6 +78,14 @@ impl LedgerOptions {
         }
     }
 
+    /// The highest mark that this user has seen of it.
+    ///
+    /// # Errors
+    /// Where the URL is none.
+    pub fn seen(&self, context: &Context) -> anyhow::Result<Mark> {
+        Ok(Seen::open(&self.url()?, context.terminal).map_or_else(Mark::default, |seen| seen.mark))
+    }
+
     /// Opens it, for the realm that `shadow` says.
     ///
     /// # Errors
@@ -88,15 +96,14 @@ impl LedgerOptions {
         if purpose == Use::Write && url.is_shared() && context.timescale != crate::clock::Timescale::REAL {
             bail!("--now can't be used here: where machines share a ledger, its clock decides");
         }
-        let store = self.store(&url, context.terminal, purpose)?;
+        let seen = Seen::open(&url, context.terminal);
+        let known = seen.as_ref().map_or_else(Mark::default, |seen| seen.mark);
+        let store = self.store(&url, context.terminal, purpose, known)?;
         let realm = self.realm(context)?;
         let realm = if shadow { realm.shadow() } else { realm };
         let (limits, suffixes) = (context.limits.clone(), context.suffixes().clone());
         let mut gate = Gate::new(store, realm, limits, suffixes, context.timescale, seed()?)?;
-        let seen = Seen::open(&url, context.terminal);
-        if let Some(seen) = &seen {
-            gate.has_seen(seen.mark);
-        }
+        gate.has_seen(known);
         if purpose == Use::Write && !shadow {
             self.replay(&mut gate, context)?;
         }
@@ -139,16 +146,18 @@ impl LedgerOptions {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_unseen(&self, context: &Context) -> anyhow::Result<Session> {
-        let session = Self { must_exist: true, ..self.clone() }.open(context, Use::Write, false)?;
-        let Session { url, seen, .. } = session;
-        let store = self.store(&url, context.terminal, Use::Write)?;
+        let url = self.url()?;
+        let seen = Seen::open(&url, context.terminal);
+        let (store, _) = open(&url, Access::MustExist, SystemClock)?;
         let (limits, suffixes) = (context.limits.clone(), context.suffixes().clone());
         let gate = Gate::new(store, self.realm(context)?, limits, suffixes, context.timescale, seed()?)?;
         Ok(Session { gate, url, seen })
     }
 
-    fn store(&self, url: &LedgerUrl, terminal: Terminal, purpose: Use) -> anyhow::Result<Box<dyn Store>> {
-        let may_make = purpose == Use::Write && !self.must_exist;
+    fn store(&self, url: &LedgerUrl, terminal: Terminal, purpose: Use, seen: Mark) -> anyhow::Result<Box<dyn Store>> {
+        // One that was there and is not was lost: that is for a person to say.
+        let is_new = seen.sequence == 0 && !self.must_exist;
+        let may_make = purpose == Use::Write && is_new;
         let access = if may_make { Access::Create } else { Access::MustExist };
         match open(url, access, SystemClock) {
             Ok((mut store, created)) => {
@@ -161,18 +170,18 @@ impl LedgerOptions {
                 store.notes().iter().for_each(|note| terminal.detail(&format!("{url}: {note}")));
                 Ok(store)
             }
-            Err(LedgerError::NotInitialised { .. }) if purpose == Use::Read && !url.is_shared() && !self.must_exist => {
+            Err(LedgerError::NotInitialised { .. }) if purpose == Use::Read && !url.is_shared() && is_new => {
                 terminal.warn(&format!("there is no ledger {url} yet: all buckets are taken to be full"));
                 Ok(Box::new(MemoryStore::new(SystemClock)))
             }
-            Err(error) => Err(told(error)),
+            Err(error) => Err(error.into()),
         }
     }
 }
 
-/// The error with what to do about it.
-pub fn told(error: LedgerError) -> anyhow::Error {
-    let hint = match &error {
+/// What to do about a ledger that can't be used.
+pub fn advice(error: &LedgerError) -> Option<&'static str> {
+    Some(match error {
         LedgerError::NotInitialised { .. } => {
             "if it is new, `certpace ledger init` makes it; if it was lost, `certpace ledger init --lost`, so that nothing is ordered \
              that was ordered already"
@@ -187,11 +196,8 @@ pub fn told(error: LedgerError) -> anyhow::Error {
         }
         LedgerError::Schema { .. } => "use the certpace that wrote it, or a newer one",
         LedgerError::Unsafe { .. } => "set maxmemory-policy to noeviction",
-        LedgerError::Url { .. } | LedgerError::Unreachable { .. } | LedgerError::Row { .. } => {
-            return error.into();
-        }
-    };
-    super::super::failure::hinted(error.into(), hint)
+        LedgerError::Url { .. } | LedgerError::Unreachable { .. } | LedgerError::Row { .. } => return None,
+    })
 }
 
 /// 32 bytes that nobody else has.

@@ -79,10 +79,14 @@ fn push_head(out: &mut String, report: &PlanReport<'_>) {
     note(inventory.converted, "converted (case, dot or Unicode)");
     note(of.covered_by_wildcard - of.folded, "covered by a wildcard as well");
     note(of.folded, "folded into a wildcard");
+    notes.extend(inventory.withheld.iter().map(|of| format!("{} {}", grouped(of.hostnames), of.reason)));
     if !notes.is_empty() {
         line(out, "Names", &notes.join(", "));
     }
     line(out, "Policy", &format!("{} ({})", report.policy, report.policy_title));
+    if let Some(ledger) = &report.ledger {
+        line(out, "Ledger", &format!("{} as of {}, change {}", ledger.url, ledger.at, grouped(ledger.sequence)));
+    }
 }
 
 fn when(at: Timestamp, start: Timestamp) -> String {

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::inventory::{Group, HeldTerms, Urgency};
 use crate::limits::LimitName;
+use crate::plan::opening::Cause;
 use crate::plan::{Order, Plan, Subject};
 use crate::rules::Exemption;
 use crate::time::{NS_PER_S, Timestamp};
@@ -43,7 +44,7 @@ impl<'a> Lines<'a> {
             }
         }
         let owner_of = |group: &Group| group.account as usize * profiles.len() + group.profile as usize;
-        let account = |account: &String| bound_by(LimitName::NewOrdersPerAccount, account);
+        let account = |account: &String| bound_by(Cause::Limit(LimitName::NewOrdersPerAccount), account);
         let end = |urgency: &Urgency| match urgency.deadline() {
             None => ",\"deadline\":null}\n".to_owned(),
             Some(deadline) => format!(",\"deadline\":\"{deadline}\"}}\n"),
@@ -113,7 +114,7 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|error| unreachable!("a string is JSON: {error}"))
 }
 
-fn bound_by(limit: LimitName, key: &str) -> String {
+fn bound_by(limit: Cause, key: &str) -> String {
     format!(",\"bound_by\":{{\"limit\":\"{limit}\",\"key\":{}}}", json(&key))
 }
 
