@@ -5,6 +5,8 @@
 
 mod rules;
 
+use std::sync::Arc;
+
 use crate::digest;
 use crate::name::{Identifier, NameError, address};
 
@@ -15,10 +17,10 @@ const EMBEDDED_VERSION: &str = "2026-07-15 (9b5c8144)";
 /// The list that is built in.
 const EMBEDDED: &str = include_str!("../data/public_suffix_list.dat");
 
-/// A Public Suffix List.
+/// A Public Suffix List. Clones share its rules.
 #[derive(Clone, Debug)]
 pub struct SuffixList {
-    rules: Rules,
+    rules: Arc<Rules>,
     version: String,
     sha256: String,
 }
@@ -48,7 +50,7 @@ impl SuffixList {
     /// # Errors
     /// [`SuffixListError`] where it is none.
     pub fn parse(text: &str) -> Result<Self, SuffixListError> {
-        let rules = Rules::parse(text)?;
+        let rules = Arc::new(Rules::parse(text)?);
         let known = rules.suffix(b"com").section == Some(Section::Icann);
         if !known {
             return Err(SuffixListError::NoRules);

@@ -76,15 +76,18 @@ fn serve(mut store: Box<dyn Store>, queue: &Receiver<Job>) {
 
 /// Carries out all jobs in one call.
 fn together(store: &mut dyn Store, jobs: Vec<Job>, timescale: Timescale) {
-    let steps: Vec<_> = jobs.iter().flat_map(|job| job.steps.iter().cloned()).collect();
-    let answer = store.transact(&steps, timescale).map_err(Arc::new);
-    let mut replies = answer.map(Vec::into_iter);
-    for job in jobs {
+    let (mut steps, mut waiting) = (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()));
+    for mut job in jobs {
+        waiting.push((job.steps.len(), job.answer));
+        steps.append(&mut job.steps);
+    }
+    let mut replies = store.transact(&steps, timescale).map(Vec::into_iter).map_err(Arc::new);
+    for (count, answer) in waiting {
         let own = match &mut replies {
-            Ok(replies) => Ok(replies.by_ref().take(job.steps.len()).collect()),
+            Ok(replies) => Ok(replies.by_ref().take(count).collect()),
             Err(error) => Err(Arc::clone(error)),
         };
         // Whoever does not wait any more is not told.
-        let _gone = job.answer.send(own);
+        let _gone = answer.send(own);
     }
 }
