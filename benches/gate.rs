@@ -8,6 +8,7 @@
 //! Prints a line of JSON for each run, with times in nanoseconds; `benches/compare-gate` makes a table of them. Arguments: how many rounds,
 //! how many decisions of one caller in each (sixteen make four times as many), and the stores, or none for all.
 #![expect(clippy::disallowed_macros, reason = "what was measured is printed")]
+#![expect(clippy::unwrap_used, reason = "a server that does not start ends the bench")]
 
 #[path = "../tests/servers/postgres.rs"]
 #[expect(dead_code, reason = "tests need more of it")]
