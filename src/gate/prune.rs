@@ -216,3 +216,58 @@ fn base_of(store: &mut dyn Store, realm: &str) -> Result<Base, LedgerError> {
     }
     Ok(Base { cells, board: head.board, from: head.from })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{FixedClock, Timescale};
+    use crate::gate::{Request, Verdict};
+    use crate::ledger::{MemoryStore, Realm};
+    use crate::limits::{Limits, Overrides, Policy};
+    use crate::name::NameSet;
+    use crate::psl::SuffixList;
+
+    const START: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
+
+    fn issue(gate: &mut Gate, name: &str, at: Timestamp) {
+        gate.set_timescale(Timescale::stopped(at));
+        let request = Request::of("1", NameSet::parse([name]).unwrap(), "me");
+        let Verdict::Allow { permit: Some(permit), .. } = gate.reserve(&request).unwrap().verdict else {
+            panic!("full")
+        };
+        gate.commit(&permit.permit).unwrap();
+    }
+
+    #[test]
+    fn what_is_left_says_the_same_of_the_buckets() {
+        let limits = Limits { policy: Policy::built_in("letsencrypt").unwrap(), overrides: Overrides::none() };
+        let store = Box::new(MemoryStore::new(FixedClock(START)));
+        let realm = Realm::new("https://ca/dir");
+        let mut gate = Gate::new(store, realm, limits, SuffixList::embedded(), Timescale::REAL, [3; 32]).unwrap();
+        for day in 0..140 {
+            issue(&mut gate, &format!("d{day}.example.com"), START.plus(Span::from_days(day)));
+        }
+        let before = gate.verify().unwrap();
+        assert_eq!(before.differences, []);
+        // The last 120 days are kept; what stands before is in the base.
+        let pruned = gate.prune(Span::from_days(1)).unwrap();
+        assert_eq!((pruned.sets, pruned.permits), (19, 19));
+        assert!(pruned.records > 0, "{pruned:?}");
+        assert_eq!(gate.verify().unwrap(), before);
+        // Again, from a base; and with what has come since.
+        issue(&mut gate, "late.example.com", START.plus(Span::from_days(150)));
+        let pruned = gate.prune(Span::from_days(1)).unwrap();
+        assert_eq!(pruned.sets, 11);
+        assert_eq!(gate.verify().unwrap().differences, []);
+        // Somebody changes a bucket by hand.
+        let mut step = Step::new(gate.realm().code(), gate.mark());
+        let quota = crate::gcra::Quota::new(50, 50, Span::from_days(7)).unwrap().in_micros();
+        let name = "CertificatesPerDomain example.com".to_owned();
+        step.buckets.push(crate::ledger::Bucket { name: name.clone(), quota, floor: None });
+        step.moves.push(crate::ledger::Move { bucket: 0, motion: crate::ledger::Motion::Charge { at: None } });
+        let timescale = gate.timescale;
+        gate.with_store(|store| store.transact(&[step], timescale)).unwrap();
+        let differences = gate.verify().unwrap().differences;
+        assert_eq!(differences.iter().map(|(bucket, ..)| bucket).collect::<Vec<_>>(), [&name]);
+    }
+}
