@@ -10,7 +10,6 @@
 mod answer;
 mod bodies;
 mod call;
-mod certificate;
 mod directory;
 mod enforcer;
 pub mod journal;
@@ -18,7 +17,6 @@ mod pages;
 mod passed;
 mod proxy;
 pub mod server;
-pub mod tls;
 mod upstream;
 
 pub use answer::Answer;
@@ -27,5 +25,4 @@ pub use directory::{Directory, DirectoryError};
 pub use enforcer::{Enforcer, Moment, Pending, Reply, Step, Window};
 pub use journal::{Client, Verdict};
 pub use server::{EnforceError, Ready, Settings, run};
-pub use tls::Trust;
 pub use upstream::UpstreamError;

@@ -26,6 +26,10 @@ pub mod ledger;
 pub mod import;
 pub mod gate;
 #[cfg(feature = "acme")]
+pub mod tls;
+#[cfg(feature = "acme")]
+pub mod issuer;
+#[cfg(feature = "acme")]
 pub mod enforce;
 pub mod report;
 pub mod cli;

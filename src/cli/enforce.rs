@@ -9,8 +9,9 @@ use serde_json::json;
 use super::failure::hinted;
 use super::output::{self, Interrupt, PowerCut};
 use super::{Context, Exit, Format, TEMPLATE};
-use crate::enforce::{self, EnforceError, Ready, Settings, Trust, UpstreamError, Verdict};
+use crate::enforce::{self, EnforceError, Ready, Settings, UpstreamError, Verdict};
 use crate::report::{enforce as told, json};
+use crate::tls::Trust;
 
 /// Its arguments.
 #[derive(clap::Args, Clone, Debug)]

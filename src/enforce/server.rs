@@ -21,12 +21,12 @@ use super::directory::{self, Directory, DirectoryError};
 use super::enforcer::Enforcer;
 use super::journal::Verdict;
 use super::proxy::Proxy;
-use super::tls::{self, TlsError, Trust};
 use super::upstream::{Upstream, UpstreamError};
 use crate::clock::{Clock as _, FastClock, SystemClock};
 use crate::limits::{Limits, Policy};
 use crate::psl::SuffixList;
 use crate::time::Timestamp;
+use crate::tls::{self, TlsError, Trust};
 
 /// What to enforce, where.
 #[derive(Clone, Debug)]

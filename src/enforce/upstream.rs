@@ -13,7 +13,7 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use rustls::ClientConfig;
 
-use super::tls::{self, TlsError, Trust};
+use crate::tls::{self, TlsError, Trust};
 
 /// The longest answer that is read: a chain of certificates is a few kilobytes.
 const ANSWER_BYTES_MAX: usize = 8 << 20;

@@ -2,10 +2,11 @@
 
 use super::{Charge, Enforcer, Moment, Pending, Reply};
 use crate::enforce::bodies::{AuthorizationBody, IdentifierBody, Object, OrderBody};
-use crate::enforce::certificate;
+
 use crate::enforce::directory::path_of;
 use crate::enforce::journal::{Done, Event};
 use crate::enforce::passed::{Authorization, Certificate, Order, State};
+use crate::issuer::certificate;
 use crate::name::Identifier;
 use crate::rules::{Exemption, OrderId, Request};
 

@@ -1,4 +1,4 @@
-//! Certificates: the proxy's own, made anew at each start, and whom it trusts of the CAs behind it.
+//! TLS: whom to trust as a CA, and the certificate that a proxy of our own makes anew at each start.
 
 use std::io;
 use std::sync::Arc;
@@ -50,10 +50,10 @@ pub enum TlsError {
 
 /// The proxy's side of TLS.
 #[derive(Debug)]
-pub(super) struct Own {
+pub(crate) struct Own {
     /// The root that clients have to trust.
-    pub(super) root_pem: String,
-    pub(super) config: Arc<ServerConfig>,
+    pub(crate) root_pem: String,
+    pub(crate) config: Arc<ServerConfig>,
 }
 
 fn provider() -> Arc<CryptoProvider> {
@@ -61,7 +61,7 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 /// A root and a certificate of it for `names`, valid from the day before `now` for a year.
-pub(super) fn own(names: Vec<String>, now: Timestamp) -> Result<Own, TlsError> {
+pub(crate) fn own(names: Vec<String>, now: Timestamp) -> Result<Own, TlsError> {
     let today = DateTime::from_timestamp_nanos(now.unix_nanos()).date_naive();
     let day = |date: Option<NaiveDate>| {
         let date = date.unwrap_or(today);
@@ -98,7 +98,7 @@ pub(super) fn own(names: Vec<String>, now: Timestamp) -> Result<Own, TlsError> {
 }
 
 /// How to speak to the CA behind.
-pub(super) fn client(trust: &Trust) -> Result<ClientConfig, TlsError> {
+pub(crate) fn client(trust: &Trust) -> Result<ClientConfig, TlsError> {
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
     let builder = builder.map_err(TlsError::Setup)?;
     Ok(match trust {

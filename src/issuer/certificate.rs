@@ -1,4 +1,4 @@
-//! A certificate that passes: its id in renewal information (RFC 9773, section 4.1) and its names.
+//! A certificate: its id in renewal information (RFC 9773, section 4.1) and its names.
 
 use data_encoding::BASE64URL_NOPAD;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
@@ -7,7 +7,7 @@ use x509_parser::pem::Pem;
 use crate::name::{Identifier, NameSet};
 
 /// The id and the names of the first certificate of a PEM chain; `None` where there is none that has both.
-pub(super) fn read(chain: &[u8]) -> Option<(String, NameSet)> {
+pub(crate) fn read(chain: &[u8]) -> Option<(String, NameSet)> {
     let pem = Pem::iter_from_buffer(chain).next()?.ok()?;
     let certificate = pem.parse_x509().ok()?;
     let issuer = certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {

@@ -1,0 +1,3 @@
+//! Issues for real: an ACME client which can't send an order without a permit.
+
+pub(crate) mod certificate;
