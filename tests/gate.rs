@@ -12,6 +12,7 @@ mod redis;
 mod gate {
     mod backoff;
     mod concurrency;
+    mod leave;
     mod life;
     mod model;
     mod odd;
