@@ -1,3 +1,4 @@
 //! Issues for real: an ACME client which can't send an order without a permit.
 
 pub(crate) mod certificate;
+pub mod challenge;
