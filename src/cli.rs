@@ -3,6 +3,8 @@
 //! A command reads its world through [`Context`], asks the core, has `report` render the answer, and ends with an [`Exit`]. To add
 //! one: a file with `Args` and `run`, and a line each in [`Command`] and its `run`.
 
+#[cfg(feature = "acme")]
+pub mod challenges;
 pub mod check;
 pub mod completions;
 pub mod context;
