@@ -1,3 +1,5 @@
 //! Issues for real: an ACME client which can't send an order without a permit.
 
-pub(crate) mod certificate;
+pub mod certificate;
+pub mod request;
+pub mod store;
