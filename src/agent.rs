@@ -176,7 +176,7 @@ impl Held {
 }
 
 /// A suggested window (RFC 9773).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Window {
     /// Its first instant.
     pub start: Timestamp,
