@@ -357,7 +357,8 @@ impl Gate {
     }
 
     /// What time the ledger has it to be, as far as can be told without asking.
-    fn estimate(&self) -> Option<Timestamp> {
+    #[must_use]
+    pub fn estimate(&self) -> Option<Timestamp> {
         let (at, since) = self.told?;
         let at = at.plus(self.timescale.passed(since.elapsed()));
         Some(Timestamp::from_unix_micros(at.unix_micros()))

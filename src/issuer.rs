@@ -2,8 +2,12 @@
 
 pub mod certificate;
 pub mod challenge;
+pub mod desk;
 pub mod endpoints;
+pub mod engine;
 pub mod key;
+pub mod order;
 pub mod request;
+mod send;
 pub mod store;
 pub mod wire;

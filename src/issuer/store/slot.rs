@@ -110,6 +110,14 @@ impl Slot {
         read_folder(&self.folder)
     }
 
+    /// The open order of that permit, if there is one.
+    ///
+    /// # Errors
+    /// Where it is damaged, or can't be read.
+    pub fn open_order(&self, permit: &str) -> Result<Option<OpenOrder>, StoreError> {
+        document::read(&self.path(permit)?)
+    }
+
     pub(super) fn is_empty(&self) -> Result<bool, StoreError> {
         Ok(permits(&self.folder)?.is_empty())
     }
