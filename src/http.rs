@@ -38,8 +38,8 @@ pub(crate) struct HttpError {
 /// The reasons.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Why {
-    #[error("nobody listens at {0}")]
-    NobodyThere(String),
+    #[error("nobody listens there")]
+    NobodyThere,
     #[error("{0}")]
     Broken(String),
     #[error("no answer within {} s", .0.as_secs())]
@@ -60,13 +60,14 @@ impl Http {
 
     /// Sends a request and reads the whole answer.
     pub(crate) async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let server = request.uri().authority().map(ToString::to_string).unwrap_or_default();
         let polled = Arc::new(AtomicBool::new(false));
         let request = request.map(|bytes| Watched { bytes: Full::new(bytes), polled: Arc::clone(&polled) });
         let exchange = async {
-            let response = self.client.request(request).await.map_err(|error| {
-                if is_refused(&error) { Why::NobodyThere(server) } else { Why::Broken(chain(&error)) }
-            })?;
+            let response = self
+                .client
+                .request(request)
+                .await
+                .map_err(|error| if is_refused(&error) { Why::NobodyThere } else { Why::Broken(chain(&error)) })?;
             let (parts, body) = response.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|error| Why::Broken(chain(&*error)))?;

@@ -158,13 +158,8 @@ pub enum AccountError {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// What the CA said, or what came instead.
-    #[error("{directory}: {error}")]
-    Acme {
-        /// The CA.
-        directory: String,
-        /// What it said.
-        error: AcmeError,
-    },
+    #[error(transparent)]
+    Acme(#[from] AcmeError),
 }
 
 /// A file of an account.

@@ -170,7 +170,7 @@ fn check(wire: &Wire, asked: &Asked) -> Result<(), AccountError> {
 /// Whether it is known that there is no account.
 const fn was_not_made(error: &AccountError) -> bool {
     match error {
-        AccountError::Acme { error, .. } => !matches!(error, AcmeError::Lost { .. }),
+        AccountError::Acme(error) => !matches!(error, AcmeError::Lost { .. }),
         _ => false,
     }
 }

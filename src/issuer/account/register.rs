@@ -42,17 +42,17 @@ pub(super) async fn register(
     if let Some(external) = external {
         payload["externalAccountBinding"] = bound(key, external, url);
     }
-    let answer = wire.post_as_key(url, &payload, key).await.map_err(failed(wire))?;
-    read(wire, &answer)
+    let answer = wire.post_as_key(url, &payload, key).await?;
+    read(&answer)
 }
 
 /// The account that the CA has for the key; `None` where it has none.
 pub(super) async fn existing(wire: &Wire, key: &AccountKey) -> Result<Option<Registered>, AccountError> {
     let payload = json!({ "onlyReturnExisting": true });
     match wire.post_as_key(&wire.directory().new_account, &payload, key).await {
-        Ok(answer) => read(wire, &answer).map(Some),
+        Ok(answer) => read(&answer).map(Some),
         Err(AcmeError::Problem { kind, .. }) if kind == "accountDoesNotExist" => Ok(None),
-        Err(error) => Err(failed(wire)(error)),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -66,12 +66,12 @@ fn bound(key: &AccountKey, external: &ExternalAccount, url: &str) -> Value {
     json!({ "protected": protected, "payload": payload, "signature": BASE64URL_NOPAD.encode(signature.as_ref()) })
 }
 
-fn read(wire: &Wire, answer: &Response<Bytes>) -> Result<Registered, AccountError> {
+fn read(answer: &Response<Bytes>) -> Result<Registered, AccountError> {
     let url = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let body: Option<Value> = serde_json::from_slice(answer.body()).ok();
     let (Some(url), Some(body)) = (url, body) else {
         let what = format!("the answer ({}) does not say which account it is", answer.status());
-        return Err(failed(wire)(AcmeError::Lost { what }));
+        return Err(AcmeError::Lost { what }.into());
     };
     let status = body["status"].as_str().unwrap_or("valid");
     if status != "valid" {
@@ -79,9 +79,4 @@ fn read(wire: &Wire, answer: &Response<Bytes>) -> Result<Registered, AccountErro
     }
     let contact = body["contact"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
     Ok(Registered { url: url.to_owned(), contact: contact.collect() })
-}
-
-fn failed(wire: &Wire) -> impl FnOnce(AcmeError) -> AccountError {
-    let directory = wire.directory().url.clone();
-    move |error| AccountError::Acme { directory, error }
 }

@@ -91,7 +91,7 @@ mod tests {
         let limits = Limits { policy: Policy::built_in("letsencrypt").unwrap(), overrides: Overrides::none() };
         let suffixes = SuffixList::embedded();
         let limit = limits.policy.limit(LimitName::NewRegistrationsPerIpAddress).unwrap();
-        let quota = limit.quota().unwrap();
+        let quota = limit.quota;
         let now = Timestamp::from_unix_seconds(1_800_000_000);
         let note = |directory: &str, now| match accounts.note_registration(directory, (&limits, &suffixes), now) {
             Ok(()) => None,
