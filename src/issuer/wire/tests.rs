@@ -128,7 +128,7 @@ async fn an_order_whose_end_nobody_knows_is_lost() {
     lost(Reply::Answer("201 Created", "", ORDER), "the new order has no URL").await;
     let seen = lost(Reply::Answer("201 Created", "location: http://x/order/1\r\n", ""), "without a body").await;
     assert_eq!((seen.status, seen.location.as_deref()), (Some(201), Some("http://x/order/1")));
-    lost(Reply::Answer("201 Created", "location: http://x/order/1\r\n", "[1]"), "invalid type").await;
+    lost(Reply::Answer("201 Created", "location: http://x/order/1\r\n", "[1]"), "(no content type): [1]").await;
 }
 
 #[tokio::test]
