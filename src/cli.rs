@@ -4,6 +4,8 @@
 //! one: a file with `Args` and `run`, and a line each in [`Command`] and its `run`.
 
 #[cfg(feature = "acme")]
+pub mod account;
+#[cfg(feature = "acme")]
 pub mod challenges;
 pub mod check;
 pub mod completions;
@@ -14,6 +16,8 @@ pub mod exit;
 pub mod failure;
 pub mod gate;
 pub mod input;
+#[cfg(feature = "acme")]
+pub mod issuer;
 pub mod ledger;
 pub mod inventory;
 pub mod limits;
@@ -74,6 +78,7 @@ const EXAMPLES: &str = "Examples:
   certpace test scenarios               run scenarios, and hold them to what they expect
   certpace check www.example.com        may this order go out now?
   certpace gate run --names example.com -- certbot certonly -d example.com
+  certpace account create --agree-tos   an account to order with, made once
   certpace enforce --upstream URL       enforce the limits in front of a test CA, such as Pebble
   certpace limits                       what the CA allows, with sources
   certpace limits NewOrdersPerAccount   one limit in detail
@@ -139,6 +144,9 @@ pub enum Command {
     Gate(Box<gate::Args>),
     /// Look at the ledger, fill it, mend it
     Ledger(Box<ledger::Args>),
+    /// The accounts that certificates are ordered with
+    #[cfg(feature = "acme")]
+    Account(account::Args),
     /// Enforce the policy in front of a test CA, to see how a client behaves
     #[cfg(feature = "acme")]
     Enforce(enforce::Args),
@@ -162,6 +170,8 @@ impl Command {
             Self::Check(args) => check::run(args, &Context::load(global, clock)?),
             Self::Gate(args) => gate::run(args, &Context::load(global, clock)?),
             Self::Ledger(args) => ledger::run(args, &Context::load(global, clock)?),
+            #[cfg(feature = "acme")]
+            Self::Account(args) => account::run(args, &Context::load(global, clock)?),
             #[cfg(feature = "acme")]
             Self::Enforce(args) => enforce::run(args, &Context::load(global, clock)?),
             Self::Limits(args) => limits::run(args, &Context::load(global, clock)?),

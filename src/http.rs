@@ -12,12 +12,16 @@ use hyper::body::{Body, Bytes, Frame, SizeHint};
 use hyper::{Request, Response};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::tls::{self, TlsError, Trust};
 
 /// The longest answer that is read: a chain of certificates is a few kilobytes.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
+
+/// Connections are not used again after that long. Servers close idle ones after a minute or so; a request that goes out at just that moment
+/// may or may not arrive.
+const IDLE: Duration = Duration::from_secs(20);
 
 /// Connections to servers, kept open between requests. Copies share them.
 #[derive(Clone, Debug)]
@@ -38,8 +42,8 @@ pub(crate) struct HttpError {
 /// The reasons.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Why {
-    #[error("nobody listens at {0}")]
-    NobodyThere(String),
+    #[error("nobody listens there")]
+    NobodyThere,
     #[error("{0}")]
     Broken(String),
     #[error("no answer within {} s", .0.as_secs())]
@@ -55,18 +59,21 @@ impl Http {
         http.enforce_http(false);
         let https = HttpsConnectorBuilder::new().with_tls_config(tls::client(trust)?);
         let https = https.https_or_http().enable_http1().wrap_connector(http);
-        Ok(Self { client: Client::builder(TokioExecutor::new()).build(https), patience })
+        let mut client = Client::builder(TokioExecutor::new());
+        client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
+        Ok(Self { client: client.build(https), patience })
     }
 
     /// Sends a request and reads the whole answer.
     pub(crate) async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let server = request.uri().authority().map(ToString::to_string).unwrap_or_default();
         let polled = Arc::new(AtomicBool::new(false));
         let request = request.map(|bytes| Watched { bytes: Full::new(bytes), polled: Arc::clone(&polled) });
         let exchange = async {
-            let response = self.client.request(request).await.map_err(|error| {
-                if is_refused(&error) { Why::NobodyThere(server) } else { Why::Broken(chain(&error)) }
-            })?;
+            let response = self
+                .client
+                .request(request)
+                .await
+                .map_err(|error| if is_refused(&error) { Why::NobodyThere } else { Why::Broken(chain(&error)) })?;
             let (parts, body) = response.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|error| Why::Broken(chain(&*error)))?;

@@ -1,5 +1,6 @@
 //! Issues for real: an ACME client which can't send an order without a permit.
 
+pub mod account;
 pub mod certificate;
 pub mod challenge;
 pub mod desk;

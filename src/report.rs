@@ -5,6 +5,8 @@
 //! they hold can be broken.
 
 #[cfg(feature = "acme")]
+pub mod account;
+#[cfg(feature = "acme")]
 pub mod enforce;
 pub mod from_certs;
 pub mod gate;

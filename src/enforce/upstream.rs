@@ -72,7 +72,7 @@ impl Upstream {
         let mut request = Request::new(body);
         (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, uri, headers);
         self.http.send(request).await.map_err(|HttpError { why, .. }| match why {
-            Why::NobodyThere(_) => UpstreamError::NobodyThere(self.authority.clone()),
+            Why::NobodyThere => UpstreamError::NobodyThere(self.authority.clone()),
             Why::Broken(what) => UpstreamError::Connect(what),
             Why::Slow(_) => UpstreamError::Slow,
         })

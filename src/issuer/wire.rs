@@ -11,6 +11,8 @@ mod nonces;
 mod pace;
 mod renewal;
 mod signed;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::pin::Pin;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::process::{Process, free_ports, tool};
 
@@ -56,30 +56,39 @@ impl TestDns {
 impl Pebble {
     /// Starts one; its files are in `folder`.
     pub(crate) fn start(folder: &Path) -> Self {
-        let started = (0..5).find_map(|_| Self::try_start(folder));
+        Self::start_with(folder, &json!({}), &[])
+    }
+
+    /// The same, with more in its configuration and its environment.
+    pub(crate) fn start_with(folder: &Path, config: &Value, environment: &[(&str, &str)]) -> Self {
+        let started = (0..5).find_map(|_| Self::try_start(folder, config, environment));
         started.unwrap_or_else(|| {
             panic!("Pebble does not start: {}", fs::read_to_string(folder.join("pebble.out")).unwrap())
         })
     }
 
     /// A port that is free may be taken by somebody else before the servers have it.
-    fn try_start(folder: &Path) -> Option<Self> {
+    fn try_start(folder: &Path, more: &Value, environment: &[(&str, &str)]) -> Option<Self> {
         let dns = TestDns::try_start(folder)?;
         let [port, management, http_port, tls_port] = free_ports();
         let root = certificates(folder);
         let at = |port: u16| format!("127.0.0.1:{port}");
-        let config = json!({ "pebble": {
+        let mut config = json!({ "pebble": {
             "listenAddress": at(port), "managementListenAddress": at(management),
             "certificate": folder.join("pebble.pem"), "privateKey": folder.join("pebble.key"),
             "httpPort": http_port, "tlsPort": tls_port, "retryAfter": { "authz": 1, "order": 1 },
             "profiles": { "classic": { "description": "as the CA's", "validityPeriod": 7_776_000 } },
         }});
+        for (name, value) in more.as_object().into_iter().flatten() {
+            config["pebble"][name] = value.clone();
+        }
         let config_path = folder.join("pebble.json");
         fs::write(&config_path, config.to_string()).unwrap();
 
         let mut pebble = Command::new(tool("pebble/pebble"));
         pebble.arg("-config").arg(&config_path).args(["-dnsserver", &dns.address.to_string()]);
         pebble.envs([("PEBBLE_VA_NOSLEEP", "1"), ("PEBBLE_WFE_NONCEREJECT", "0"), ("PEBBLE_AUTHZREUSE", "0")]);
+        pebble.envs(environment.iter().copied());
         let mut server = Process::start(pebble, folder, "pebble");
         server.listens(&[port, management]).then(|| Self {
             server,

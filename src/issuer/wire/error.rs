@@ -96,8 +96,9 @@ impl AcmeError {
         let problem = Document::read(answer.body);
         let kind = problem.as_ref().map_or_else(|| "about:blank".to_owned(), |problem| kind(problem.kind.as_deref()));
         let detail = problem.as_ref().and_then(Document::text).unwrap_or_else(|| answer.describe());
-        // A load balancer answers 503 before anything is made. What stands behind it may have failed after that.
-        let unknown = request == Request::NewOrder && status != 503;
+        // A load balancer answers 503 before anything is made. What stands behind it may have failed after that. Elsewhere it does not
+        // matter: nothing that is limited is made.
+        let unknown = matches!(request, Request::NewOrder | Request::NewAccount) && status != 503;
         match status {
             500.. if unknown => Self::Lost { what: detail },
             500.. => Self::Unavailable { what: detail, retry_after },
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_new_order_may_have_been_made_by_what_failed() {
+    fn what_failed_may_have_made_an_order_or_an_account() {
         let html = "<html>\n <h1>Bad";
         let what = "the answer is 502 Bad Gateway (text/html): <html> <h1>Bad";
         check(Request::Other, 502, html, &busy(what));
