@@ -6,6 +6,8 @@
 mod dns;
 #[path = "challenges/http.rs"]
 mod http;
+#[path = "challenges/orders.rs"]
+mod orders;
 #[path = "servers/servers.rs"]
 #[allow(dead_code, reason = "not all that others ask of servers is asked here")]
 mod servers;

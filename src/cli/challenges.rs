@@ -185,8 +185,8 @@ mod tests {
         refused("", "nothing says how");
         refused("--precheck off", "nothing says how");
         refused("--webroot nowhere", "nowhere is no folder");
-        refused("--webroot src --http-folder src", "conflict");
-        refused("--http-listen [::]:80 --webroot src", "conflict");
+        refused("--webroot src --http-folder src", "cannot be used with");
+        refused("--http-listen [::]:80 --webroot src", "cannot be used with");
         refused("--dns-set a", "required");
         refused("--dns-set a --dns-clear b --dns-timeout 0s", "invalid");
         refused("--http-listen 80", "invalid");

@@ -171,18 +171,18 @@ pub enum HookError {
     #[error("`sh` can't be run: {0}")]
     Start(String),
     /// It ended with another code than 0.
-    #[error("it ended with {status}{}", said(stderr))]
+    #[error("it ended with {status}{}", said(complaint))]
     Failed {
         /// How it ended.
         status: ExitStatus,
-        /// The last lines of its stderr.
-        stderr: String,
+        /// The last lines that it wrote to its standard error.
+        complaint: String,
     },
     /// It was ended for taking too long.
     #[error("it was killed after {0:?}")]
     Slow(Duration),
 }
 
-fn said(stderr: &str) -> String {
-    if stderr.is_empty() { " and said nothing on stderr".to_owned() } else { format!(":\n{stderr}") }
+fn said(complaint: &str) -> String {
+    if complaint.is_empty() { " and said nothing on stderr".to_owned() } else { format!(":\n{complaint}") }
 }

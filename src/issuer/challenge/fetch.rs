@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, CONNECTION, HOST, LOCATION, USER_AGENT};
@@ -23,7 +23,7 @@ use crate::tls::{self, Trust};
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Redirects that are followed.
 const REDIRECTS_MAX: usize = 10;
-/// What is read of an answer: a key authorization has less than a hundred bytes.
+/// What is read of an answer, at least: a key authorization has less than a hundred bytes.
 const BODY_BYTES_MAX: usize = 1 << 10;
 const AGENT: &str = concat!("certpace/", env!("CARGO_PKG_VERSION"), " (precheck)");
 
@@ -39,7 +39,7 @@ pub(super) struct Answer {
     pub(super) url: String,
     pub(super) status: u16,
     /// Its first bytes.
-    pub(super) body: Bytes,
+    pub(super) body: Vec<u8>,
 }
 
 /// Where it failed, and how.
@@ -53,11 +53,10 @@ pub(super) async fn get(url: &str, reach: &Reach<'_>) -> Result<Answer, Failed> 
         let response = answered.map_err(at)?;
         if !response.status().is_redirection() {
             let status = response.status().as_u16();
-            let body =
-                tokio::time::timeout(PATIENCE, Limited::new(response.into_body(), BODY_BYTES_MAX).collect()).await;
+            let body = tokio::time::timeout(PATIENCE, first_bytes(response.into_body())).await;
             let body = body.map_err(|_elapsed| at(slow()))?;
             let body = body.map_err(|error| at(format!("answers {status} with a body that can't be read: {error}")))?;
-            return Ok(Answer { url: url.to_string(), status, body: body.to_bytes() });
+            return Ok(Answer { url: url.to_string(), status, body });
         }
         let location = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
         let location = location.ok_or_else(|| at(format!("answers {} without Location", response.status())))?;
@@ -69,6 +68,18 @@ pub(super) async fn get(url: &str, reach: &Reach<'_>) -> Result<Answer, Failed> 
         url = to;
     }
     Err((url.to_string(), format!("is reached by more than {REDIRECTS_MAX} redirects")))
+}
+
+async fn first_bytes(mut body: Incoming) -> hyper::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while bytes.len() < BODY_BYTES_MAX
+        && let Some(frame) = body.frame().await
+    {
+        if let Ok(data) = frame?.into_data() {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(bytes)
 }
 
 pub(super) fn slow() -> String {

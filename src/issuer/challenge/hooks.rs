@@ -97,8 +97,8 @@ impl Hooks {
             held.push(self.records[lock].lock().await);
         }
         let _place = self.places.acquire().await;
-        let (status, stderr) = run(self.command(action, proofs)?, self.hooks.timeout).await?;
-        if status.success() { Ok(()) } else { Err(HookError::Failed { status, stderr }) }
+        let (status, complaint) = run(self.command(action, proofs)?, self.hooks.timeout).await?;
+        if status.success() { Ok(()) } else { Err(HookError::Failed { status, complaint }) }
     }
 
     fn command(&self, action: Action, proofs: &[&Proof]) -> Result<Command, HookError> {
@@ -126,15 +126,15 @@ impl Hooks {
 
 /// Runs a command to its end, or ends it. Its input and output are files, not pipes: what it leaves running in the background keeps nobody waiting.
 async fn run(mut command: Command, timeout: Duration) -> Result<(ExitStatus, String), HookError> {
-    let mut stderr = tempfile::tempfile().map_err(start)?;
+    let mut complaint = tempfile::tempfile().map_err(start)?;
     // In a group of its own, which ends with it if it takes too long.
-    command.process_group(0).stdout(Stdio::null()).stderr(stderr.try_clone().map_err(start)?);
+    command.process_group(0).stdout(Stdio::null()).stderr(complaint.try_clone().map_err(start)?);
     let mut child = command.spawn().map_err(start)?;
     let mut group = Group::of(&child);
     let ended = tokio::time::timeout(timeout, child.wait()).await;
     let status = ended.map_err(|_elapsed| HookError::Slow(timeout))?.map_err(start)?;
     group.0 = None;
-    Ok((status, last_lines(&mut stderr).unwrap_or_default()))
+    Ok((status, last_lines(&mut complaint).unwrap_or_default()))
 }
 
 fn start(error: io::Error) -> HookError {
