@@ -23,6 +23,10 @@ pub mod scenario;
 pub mod show;
 pub mod simulate;
 pub mod sources;
+#[cfg(feature = "acme")]
+pub mod status;
+#[cfg(feature = "acme")]
+pub mod store;
 pub mod terminal;
 pub mod test;
 
@@ -72,6 +76,7 @@ const EXAMPLES: &str = "Examples:
   certpace test scenarios               run scenarios, and hold them to what they expect
   certpace check www.example.com        may this order go out now?
   certpace gate run --names example.com -- certbot certonly -d example.com
+  certpace status --expiring 14         which certificates expire soon, and what is done about it
   certpace enforce --upstream URL       enforce the limits in front of a test CA, such as Pebble
   certpace limits                       what the CA allows, with sources
   certpace limits NewOrdersPerAccount   one limit in detail
@@ -137,6 +142,9 @@ pub enum Command {
     Gate(Box<gate::Args>),
     /// Look at the ledger, fill it, mend it
     Ledger(Box<ledger::Args>),
+    /// How the certificates of a store stand: expiry, next action, last error
+    #[cfg(feature = "acme")]
+    Status(status::Args),
     /// Enforce the policy in front of a test CA, to see how a client behaves
     #[cfg(feature = "acme")]
     Enforce(enforce::Args),
@@ -160,6 +168,8 @@ impl Command {
             Self::Check(args) => check::run(args, &Context::load(global, clock)?),
             Self::Gate(args) => gate::run(args, &Context::load(global, clock)?),
             Self::Ledger(args) => ledger::run(args, &Context::load(global, clock)?),
+            #[cfg(feature = "acme")]
+            Self::Status(args) => status::run(args, &Context::load(global, clock)?),
             #[cfg(feature = "acme")]
             Self::Enforce(args) => enforce::run(args, &Context::load(global, clock)?),
             Self::Limits(args) => limits::run(args, &Context::load(global, clock)?),
