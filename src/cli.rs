@@ -29,6 +29,10 @@ pub mod scenario;
 pub mod show;
 pub mod simulate;
 pub mod sources;
+#[cfg(feature = "acme")]
+pub mod status;
+#[cfg(feature = "acme")]
+pub mod store;
 pub mod terminal;
 pub mod test;
 
@@ -79,6 +83,7 @@ const EXAMPLES: &str = "Examples:
   certpace check www.example.com        may this order go out now?
   certpace gate run --names example.com -- certbot certonly -d example.com
   certpace account create --agree-tos   an account to order with, made once
+  certpace status --expiring 14         which certificates expire soon, and what is done about it
   certpace enforce --upstream URL       enforce the limits in front of a test CA, such as Pebble
   certpace limits                       what the CA allows, with sources
   certpace limits NewOrdersPerAccount   one limit in detail
@@ -147,6 +152,9 @@ pub enum Command {
     /// The accounts that certificates are ordered with
     #[cfg(feature = "acme")]
     Account(account::Args),
+    /// How the certificates of a store stand: expiry, next action, last error
+    #[cfg(feature = "acme")]
+    Status(status::Args),
     /// Enforce the policy in front of a test CA, to see how a client behaves
     #[cfg(feature = "acme")]
     Enforce(enforce::Args),
@@ -172,6 +180,8 @@ impl Command {
             Self::Ledger(args) => ledger::run(args, &Context::load(global, clock)?),
             #[cfg(feature = "acme")]
             Self::Account(args) => account::run(args, &Context::load(global, clock)?),
+            #[cfg(feature = "acme")]
+            Self::Status(args) => status::run(args, &Context::load(global, clock)?),
             #[cfg(feature = "acme")]
             Self::Enforce(args) => enforce::run(args, &Context::load(global, clock)?),
             Self::Limits(args) => limits::run(args, &Context::load(global, clock)?),

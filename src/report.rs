@@ -20,6 +20,8 @@ pub mod plan_file;
 pub mod rejects;
 pub mod show;
 pub mod simulation;
+#[cfg(feature = "acme")]
+pub mod status;
 pub mod style;
 pub mod table;
 pub mod test;

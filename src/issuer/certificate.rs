@@ -12,6 +12,9 @@ use crate::import::Serial;
 use crate::name::{Identifier, NameSet};
 use crate::time::Timestamp;
 
+/// The last second of 2199.
+const LAST_SECOND: i64 = 7_258_118_399;
+
 /// The first certificate of a PEM chain.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Certificate {
@@ -32,8 +35,8 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Reads the first certificate of a PEM chain; `None` where there is none, or one without names or with a time outside of the years
-    /// that are computed with.
+    /// Reads the first certificate of a PEM chain; `None` where there is none, or one without names. A time outside of the years that are
+    /// computed with is the nearest inside: test CAs issue for ever.
     #[must_use]
     pub fn parse(chain: &[u8]) -> Option<Self> {
         let pem = Pem::iter_from_buffer(chain).next()?.ok()?;
@@ -42,8 +45,8 @@ impl Certificate {
             names: names(&certificate)?,
             serial: Serial::new(certificate.raw_serial())?,
             ari_id: ari_id(&certificate),
-            not_before: timestamp(certificate.validity().not_before)?,
-            not_after: timestamp(certificate.validity().not_after)?,
+            not_before: timestamp(certificate.validity().not_before),
+            not_after: timestamp(certificate.validity().not_after),
             key_type: key_type(&certificate),
             public_key: certificate.public_key().raw.to_vec(),
         })
@@ -84,8 +87,8 @@ fn ari_id(certificate: &X509Certificate<'_>) -> Option<String> {
     Some(format!("{}.{}", BASE64URL_NOPAD.encode(issuer), BASE64URL_NOPAD.encode(certificate.raw_serial())))
 }
 
-fn timestamp(time: ASN1Time) -> Option<Timestamp> {
-    Timestamp::parse(&chrono::DateTime::from_timestamp(time.timestamp(), 0)?.to_rfc3339()).ok()
+fn timestamp(time: ASN1Time) -> Timestamp {
+    Timestamp::from_unix_seconds(time.timestamp().clamp(0, LAST_SECOND))
 }
 
 fn key_type(certificate: &X509Certificate<'_>) -> Option<KeyType> {
@@ -123,6 +126,9 @@ mod tests {
         assert_eq!(names, NameSet::parse(["a.example.com", "b.example.com", "192.0.2.7", "2001:db8::7"]).unwrap());
         assert_eq!(read(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), None);
         assert_eq!(read(b""), None);
+        // rcgen's own validity ends in 4096.
+        let certificate = Certificate::parse(certificate.pem().as_bytes()).unwrap();
+        assert_eq!(certificate.not_after.to_string(), "2199-12-31T23:59:59Z");
     }
 
     #[test]

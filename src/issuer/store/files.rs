@@ -23,22 +23,22 @@ pub(super) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error)
     move |error| StoreError::Io { doing, path: path.to_owned(), error }
 }
 
-/// Makes a folder if there is none. One that is there keeps its permissions.
+/// Makes a folder if there is none. One that is there keeps its permissions; whoever made it may have been killed before it was on disk.
 pub(super) fn make_folder(path: &Path) -> Result<(), StoreError> {
     match DirBuilder::new().mode(FOLDER).create(path) {
-        Ok(()) => {
-            fs::set_permissions(path, Permissions::from_mode(FOLDER)).map_err(failed("make", path))?;
-            path.parent().map_or(Ok(()), sync)
-        }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(error) => Err(failed("make", path)(error)),
+        Ok(()) => fs::set_permissions(path, Permissions::from_mode(FOLDER)).map_err(failed("make", path))?,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => {}
+        Err(error) => return Err(failed("make", path)(error)),
     }
+    sync(parent(path))
 }
 
-/// Waits until the folder's entries are on disk.
+/// Waits until the folder's entries are on disk. A folder that may not be read, as the one above the store, can't be waited for.
 pub(super) fn sync(folder: &Path) -> Result<(), StoreError> {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("write", folder))
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        Err(error) if error.kind() != ErrorKind::PermissionDenied => Err(failed("write", folder)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Writes a file in the place of what was there. It is on disk afterwards.
