@@ -21,8 +21,9 @@ use crate::permits::State;
 use crate::rules::{Exemption, Part};
 use crate::time::{Span, Timestamp};
 
-/// Certificates that are counted in one change of the ledger.
-const TOGETHER: usize = 1_000;
+/// How many names certificates may have that are counted in one change of the ledger. Their rows lie all over it: the more go together, the
+/// less often a part of it is written. What a store is told at once has its bounds, though.
+const TOGETHER: usize = 20_000;
 /// How far the CA's clock and the ledger's may be apart where a certificate is recognised as a permit's.
 const CLOCKS_APART: Span = Span::from_seconds(15 * 60);
 
@@ -74,7 +75,7 @@ impl Gate {
         result.forgotten = start as u64;
         let mut place = start;
         while place < issuances.len() {
-            let end = issuances.len().min(place + TOGETHER);
+            let end = place + together(&issuances[place..]);
             self.settle_permits(&issuances[place..end], &mut open, &mut result)?;
             let batch = Batch { account, issuances: &issuances[place..end], renewal: &is_renewal[place..end], now };
             self.count(&batch, sources, &mut result)?;
@@ -279,6 +280,16 @@ impl Gate {
         step.record = Some(entry.text_with(&step));
         Ok((step, result))
     }
+}
+
+/// How many of the certificates, at least the first, are counted together.
+fn together(issuances: &[Issuance]) -> usize {
+    let mut names = 0;
+    let fits = |issuance: &&Issuance| {
+        names += issuance.names.identifiers().len();
+        names <= TOGETHER
+    };
+    issuances.iter().take_while(fits).count().max(1)
 }
 
 /// Certificates that are counted together.

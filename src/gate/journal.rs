@@ -207,8 +207,13 @@ impl Journal {
     fn add(&mut self, line: Line) -> io::Result<()> {
         let mut text = document::text(&line);
         text.push('\n');
-        self.file.write_all(text.as_bytes())?;
-        self.file.sync_data()?;
+        let before = self.file.stream_position()?;
+        if let Err(error) = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data()) {
+            // On a full disk half of it may have been written: what comes next must not stand behind that.
+            self.file.set_len(before)?;
+            self.file.seek(SeekFrom::Start(before))?;
+            return Err(error);
+        }
         self.lines.push(line);
         Ok(())
     }
@@ -246,19 +251,14 @@ impl Journal {
         Ok(learned)
     }
 
-    /// Takes away what is known to the ledger and old. It is small: it is written anew.
+    /// Takes all away once the ledger knows it and the last of it is old: at once, so that a crash leaves no half of it.
     fn forget(&mut self, now: Timestamp) -> io::Result<()> {
-        let kept: Vec<_> = self.lines.iter().filter(|line| now.since(line.at) < KEPT).cloned().collect();
-        let all_known = self.lines.iter().all(|line| self.number(&line.permit).is_some());
-        if !all_known || kept.len() == self.lines.len() {
-            return Ok(());
+        let is_done = |line: &Line| now.since(line.at) >= KEPT && self.number(&line.permit).is_some();
+        if self.lines.iter().all(is_done) {
+            self.file.set_len(0)?;
+            self.file.seek(SeekFrom::Start(0))?;
+            self.lines.clear();
         }
-        let text: String = kept.iter().map(|line| document::text(line) + "\n").collect();
-        self.file.seek(SeekFrom::Start(0))?;
-        self.file.write_all(text.as_bytes())?;
-        self.file.set_len(text.len() as u64)?;
-        self.file.sync_data()?;
-        self.lines = kept;
         Ok(())
     }
 }

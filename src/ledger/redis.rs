@@ -249,8 +249,10 @@ fn decide(
     steps: &[Step],
     timescale: Timescale,
 ) -> Result<Vec<Reply>, Trouble> {
-    let commands = steps.iter().map(|step| wire::command(&connected.sha, keys, step, timescale).get_packed_command());
-    let packed: Vec<u8> = commands.flatten().collect();
+    let mut packed = Vec::new();
+    for step in steps {
+        wire::command(&connected.sha, keys, step, timescale).write_packed_command(&mut packed);
+    }
     let mut values = connected.connection.req_packed_commands(&packed, 0, steps.len())?;
     let forgotten = |value: &Value| match value {
         Value::ServerError(error) => error.kind() == Some(ServerErrorKind::NoScript),

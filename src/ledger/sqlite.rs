@@ -18,6 +18,8 @@ use crate::time::Timestamp;
 
 /// How long to wait for other writers.
 const BUSY: Duration = Duration::from_secs(30);
+/// How many KiB of the file are kept in memory at most: an import goes all over it.
+const CACHE: i32 = 65_536;
 /// What tells the file from other SQLite files: `cplg`.
 const APPLICATION: i32 = 0x6370_6c67;
 const TABLES: &str = "
@@ -119,6 +121,8 @@ fn failed(path: &Path, error: &rusqlite::Error) -> LedgerError {
 fn settings(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    // Less than nothing is not in pages.
+    connection.pragma_update(None, "cache_size", -CACHE)?;
     connection.pragma_update(None, "cell_size_check", true)
 }
 

@@ -107,14 +107,27 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
 /// Lets it pass, and says what would have been said.
 fn shadow(args: &Args, request: &Request, context: &Context) -> anyhow::Result<Exit> {
     let mut session = args.ledger.open(context, Use::Write, true)?;
+    let (answer, would) = ask_in_shadow(&mut session, request, context)?;
+    print(&GateReport { would: Some(Box::new(would)), ..GateReport::of(&answer) }, context)?;
+    Ok(exit_of(&answer.verdict))
+}
+
+/// The answer that lets it pass, and what would have been said in earnest: on stderr too where that is no yes.
+///
+/// # Errors
+/// Where the ledger can't be used.
+pub fn ask_in_shadow(
+    session: &mut Session,
+    request: &Request,
+    context: &Context,
+) -> anyhow::Result<(Answer, GateReport)> {
     let (answer, would) = session.gate.shadow(request)?;
     session.remember();
-    let would_report = GateReport::of(&would);
+    let report = GateReport::of(&would);
     if exit_of(&would.verdict) != Exit::DONE {
-        context.terminal.warn(&format!("in earnest it would have been: {}", would_report.text().trim_end()));
+        context.terminal.warn(&format!("in earnest it would have been: {}", report.text().trim_end()));
     }
-    print(&GateReport { would: Some(Box::new(would_report)), ..GateReport::of(&answer) }, context)?;
-    Ok(exit_of(&answer.verdict))
+    Ok((answer, report))
 }
 
 /// Asks once, or until the order may go out.

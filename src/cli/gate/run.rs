@@ -15,7 +15,7 @@ use super::super::{Context, Exit, TEMPLATE};
 use super::asked::{OrderOptions, PermitOptions};
 use super::listen::{self, Heard, Pipes};
 use super::loss::{self, Passed};
-use super::reserve::{WaitOptions, ask};
+use super::reserve::{WaitOptions, ask, ask_in_shadow};
 use super::{exit_of, never, print, time_passes};
 use crate::clock::{self, Stopwatch};
 use crate::digest::sha256;
@@ -114,7 +114,7 @@ struct Held {
 fn reserve(args: &Args, request: &Request, context: &Context) -> anyhow::Result<Result<Held, Exit>> {
     let mut session = args.ledger.open(context, Use::Write, args.shadow)?;
     let answer = if args.shadow {
-        session.gate.shadow(request)?.0
+        ask_in_shadow(&mut session, request, context)?.0
     } else {
         ask(&mut session, request, args.wait.wait, context)?
     };

@@ -167,6 +167,8 @@ async fn connect(config: &Config) -> Result<Session, Trouble> {
         _ => encrypted(config).await?,
     };
     client.batch_execute(LIMITS).await?;
+    // Rows are always found by their keys: planning that anew for each decision would take longer than doing it. Not all databases know it.
+    _ = client.batch_execute("SET plan_cache_mode = 'force_generic_plan'").await;
     let synchronous_commit: String = client.query_one("SHOW synchronous_commit", &[]).await?.try_get(0)?;
     if synchronous_commit == "off" {
         client.batch_execute("SET synchronous_commit = 'on'").await?;

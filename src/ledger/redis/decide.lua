@@ -1,7 +1,8 @@
 -- One step of a ledger, whole or not at all: `Page::carry_out` of page.rs in Lua, held equal to it by tests/ledger/model.rs.
 --
 -- KEYS: the marker, the record, and the realm's cells, documents and leases. All lie in one slot of a cluster.
--- ARGV: what wire.rs writes, in the order in which it is read here.
+-- ARGV: what wire.rs writes, in the order in which it is read here: a JSON array of all numbers and words, since a hundred arguments cost
+-- more than the decision, and then names and texts.
 --
 -- A cell is "TAT HELD ASKED", a document "VERSION BODY". Times are whole microseconds and, as all numbers here, less than 2^53: doubles are
 -- exact. (`..` writes 14 digits of a number; what is stored goes through %.0f.) Nothing is written before all has been read and decided.
@@ -12,15 +13,18 @@ local LAST = 9007199254740991 -- The last instant, in the year 2255.
 local OVERDUE_MAX, ASK_AGAIN = 64, 60000000
 local SPREAD = 4000 -- How many values `unpack` may spread at once.
 
-local place = 0
+local values, value = cjson.decode(ARGV[1]), 0
+-- The next of the array; what there is none of is `false`.
+local function number()
+  value = value + 1
+  return values[value]
+end
+local place = 1
 local function take()
   place = place + 1
   return ARGV[place]
 end
-local function number()
-  return tonumber(take())
-end
--- The range of the next `count` arguments.
+-- The range of the next `count` texts.
 local function range(count)
   local first = place + 1
   place = place + count
@@ -63,7 +67,7 @@ end
 local valid_from, valid_to, settled, opens_epoch = number(), number(), number(), number()
 local expected = number()
 local first, last = range(expected)
-local moved, rows, unknown = {MOVED, at, epoch, sequence, 0}, fields(KEYS[4], first, last), 0
+local moved, rows, unknown, absent = {MOVED, at, epoch, sequence, 0}, fields(KEYS[4], first, last), 0, {}
 for index = 1, expected do
   local row, known = rows[index], number()
   local version, body = 0, ''
@@ -72,6 +76,8 @@ for index = 1, expected do
     version = blank and tonumber(string.sub(row, 1, blank - 1))
     if not version then return {BAD_ROW, 'document ' .. ARGV[first + index - 1], row} end
     body = string.sub(row, blank + 1)
+  else
+    absent[ARGV[first + index - 1]] = true
   end
   if version ~= known then
     unknown = unknown + 1
@@ -135,7 +141,7 @@ local function spend(cell, bucket, now)
 end
 local moves = number()
 for _ = 1, moves do
-  local bucket, motion, with = number(), take(), number()
+  local bucket, motion, with = number(), number(), number()
   local cell = cell_of[bucket]
   tat[cell], changed[cell] = math.max(tat[cell], floor[bucket]), true
   if motion == 'hold' then
@@ -156,10 +162,9 @@ for _ = 1, moves do
     tat[cell] = math.max(tat[cell], with + emission[bucket] * (burst[bucket] - 1))
   end
 end
-local writes = number()
+local writes, records = number(), number()
 local first_write = place
-place = place + 4 * writes
-local records = number()
+place = place + 2 * writes
 if moves + writes + records + opens_epoch > 0 then
   sequence = sequence + 1
   if opens_epoch > 0 then epoch = math.max(epoch + 1, math.floor(at / 1000000)) end
@@ -168,29 +173,29 @@ if moves + writes + records + opens_epoch > 0 then
   if records == 1 then
     call('XADD', KEYS[2], version .. '-0', 'at', format('%.0f', at), 'realm', take(), 'body', take())
   end
-  local values = {}
+  local kept = {}
   for cell = 1, cells do
     if changed[cell] then
       local t = tat[cell] == NEVER and '-' or format('%.0f', tat[cell])
-      values[#values + 1] = ARGV[first_cell + cell - 1]
-      values[#values + 1] = format('%s %.0f %.0f', t, held[cell], asked[cell])
+      kept[#kept + 1] = ARGV[first_cell + cell - 1]
+      kept[#kept + 1] = format('%s %.0f %.0f', t, held[cell], asked[cell])
     end
   end
-  write('HSET', KEYS[3], values)
+  write('HSET', KEYS[3], kept)
   local texts, gone, leases, ended = {}, {}, {}, {}
   place = first_write
   for _ = 1, writes do
-    local name, there, body, lease = take(), take(), take(), take()
-    if there == '1' then
+    local name, body, there, lease = take(), take(), number(), number()
+    if there == 1 then
       texts[#texts + 1] = name
       texts[#texts + 1] = version .. ' ' .. body
     else
       gone[#gone + 1] = name
     end
-    if lease ~= '' then
-      leases[#leases + 1] = lease
+    if lease then
+      leases[#leases + 1] = format('%.0f', lease)
       leases[#leases + 1] = name
-    else
+    elseif not absent[name] then
       ended[#ended + 1] = name
     end
   end

@@ -1,6 +1,7 @@
 //! A step as the arguments of decide.lua, and what that answers as a reply.
 
 use std::collections::BTreeMap;
+use std::fmt::{Display, Write as _};
 
 use redis::{Cmd, Value};
 
@@ -20,87 +21,107 @@ fn micros(at: Timestamp) -> i64 {
     whole(at).unix_micros().clamp(-LAST, LAST)
 }
 
-fn optional(cmd: &mut Cmd, at: Option<Timestamp>) {
-    match at {
-        Some(at) => cmd.arg(micros(at)),
-        None => cmd.arg(""),
-    };
+/// A JSON array that is filled value by value.
+#[derive(Default)]
+struct Array(String);
+
+impl Array {
+    /// One value more; what it is displayed as has to be JSON.
+    fn add(&mut self, value: impl Display) -> &mut Self {
+        self.0.push(if self.0.is_empty() { '[' } else { ',' });
+        // Writing to a string can't fail.
+        _ = write!(self.0, "{value}");
+        self
+    }
+
+    /// One instant more, or `false`.
+    fn add_instant(&mut self, at: Option<Timestamp>) {
+        match at {
+            Some(at) => self.add(micros(at)),
+            None => self.add(false),
+        };
+    }
+
+    fn text(mut self) -> String {
+        self.0.push(']');
+        self.0
+    }
 }
 
 /// `EVALSHA` of the script for that step.
 pub(super) fn command(sha: &str, keys: &Keys, step: &Step, timescale: Timescale) -> Cmd {
+    let (mut values, mut texts) = (Array::default(), Vec::new());
+    let (from, to, speed) = timescale.in_micros();
+    values.add(SCHEMA).add(from).add(to).add(speed).add(step.known.epoch).add(step.known.sequence);
+    values.add(micros(step.valid.0)).add(micros(step.valid.1));
+    values.add(u8::from(step.settled)).add(u8::from(step.opens_epoch)).add(step.expect.len());
+    for (name, version) in &step.expect {
+        texts.push(name.as_str());
+        match version {
+            Version::Unknown => values.add(-1),
+            Version::Absent => values.add(0),
+            Version::Written(sequence) => values.add(*sequence),
+        };
+    }
+    buckets(&mut values, &mut texts, step);
+    values.add(step.asks.len());
+    for Ask { bucket, burst, tokens, asked, beside } in &step.asks {
+        let usable = step.buckets[*bucket].quota.with_burst_at_most(*burst).burst();
+        values
+            .add(bucket + 1)
+            .add(usable)
+            .add(*tokens)
+            .add(u8::from(*asked))
+            .add(beside.map_or(0, |beside| beside + 1));
+    }
+    values.add(step.moves.len());
+    for Move { bucket, motion } in &step.moves {
+        values.add(bucket + 1);
+        match *motion {
+            Motion::Hold { asked } => _ = values.add("\"hold\"").add(u8::from(asked)),
+            Motion::Spend { asked } => _ = values.add("\"spend\"").add(u8::from(asked)),
+            Motion::Release { asked } => _ = values.add("\"release\"").add(u8::from(asked)),
+            Motion::Charge { at } => values.add("\"charge\"").add_instant(at),
+            Motion::Try => _ = values.add("\"try\"").add(false),
+            Motion::Raise { until } => values.add("\"raise\"").add_instant(Some(until)),
+        }
+    }
+    writes(&mut values, &mut texts, step);
+    if let Some(record) = &step.record {
+        texts.extend([step.realm.as_str(), record]);
+    }
     let mut cmd = redis::cmd("EVALSHA");
     let of = |kind| keys.of(kind, &step.realm);
     cmd.arg(sha).arg(5).arg(&keys.marker).arg(&keys.record).arg(of("cells")).arg(of("documents")).arg(of("leases"));
-    cmd.arg(SCHEMA);
-    let (from, to, speed) = timescale.in_micros();
-    cmd.arg(from).arg(to).arg(speed);
-    cmd.arg(step.known.epoch).arg(step.known.sequence);
-    cmd.arg(micros(step.valid.0)).arg(micros(step.valid.1));
-    cmd.arg(u8::from(step.settled)).arg(u8::from(step.opens_epoch));
-    cmd.arg(step.expect.len());
-    step.expect.iter().for_each(|(name, _)| _ = cmd.arg(name));
-    for (_, version) in &step.expect {
-        match version {
-            Version::Unknown => cmd.arg("?"),
-            Version::Absent => cmd.arg(0),
-            Version::Written(sequence) => cmd.arg(*sequence),
-        };
-    }
-    buckets(&mut cmd, step);
-    cmd.arg(step.asks.len());
-    for Ask { bucket, burst, tokens, asked, beside } in &step.asks {
-        let usable = step.buckets[*bucket].quota.with_burst_at_most(*burst).burst();
-        cmd.arg(bucket + 1).arg(usable).arg(*tokens).arg(u8::from(*asked)).arg(beside.map_or(0, |beside| beside + 1));
-    }
-    cmd.arg(step.moves.len());
-    for Move { bucket, motion } in &step.moves {
-        cmd.arg(bucket + 1);
-        match *motion {
-            Motion::Hold { asked } => cmd.arg("hold").arg(u8::from(asked)),
-            Motion::Spend { asked } => cmd.arg("spend").arg(u8::from(asked)),
-            Motion::Release { asked } => cmd.arg("release").arg(u8::from(asked)),
-            Motion::Charge { at: None } => cmd.arg("charge").arg(""),
-            Motion::Charge { at: Some(at) } => cmd.arg("charge").arg(micros(at)),
-            Motion::Try => cmd.arg("try").arg(""),
-            Motion::Raise { until } => cmd.arg("raise").arg(micros(until)),
-        };
-    }
-    writes(&mut cmd, step);
-    cmd.arg(u8::from(step.record.is_some()));
-    if let Some(record) = &step.record {
-        cmd.arg(&step.realm).arg(record);
-    }
+    cmd.arg(values.text()).arg(texts);
     cmd
 }
 
 /// The cells, each once, and the buckets by the places of their cells.
-fn buckets(cmd: &mut Cmd, step: &Step) {
-    let mut cells: Vec<&str> = Vec::with_capacity(step.buckets.len());
+fn buckets<'a>(values: &mut Array, texts: &mut Vec<&'a str>, step: &'a Step) {
+    let before = texts.len();
     let mut places: BTreeMap<&str, usize> = BTreeMap::new();
     for bucket in &step.buckets {
         places.entry(&bucket.name).or_insert_with(|| {
-            cells.push(&bucket.name);
-            cells.len()
+            texts.push(&bucket.name);
+            texts.len() - before
         });
     }
-    cmd.arg(cells.len());
-    cells.iter().for_each(|name| _ = cmd.arg(*name));
-    cmd.arg(step.buckets.len());
+    values.add(places.len()).add(step.buckets.len());
     for bucket in &step.buckets {
         let quota = bucket.quota.in_micros();
-        cmd.arg(places[bucket.name.as_str()]).arg(quota.emission().nanos() / NS_PER_US).arg(quota.burst());
-        optional(cmd, bucket.floor);
+        values.add(places[bucket.name.as_str()]).add(quota.emission().nanos() / NS_PER_US).add(quota.burst());
+        values.add_instant(bucket.floor);
     }
 }
 
-/// What is written, each document once: of two writes the later holds.
-fn writes(cmd: &mut Cmd, step: &Step) {
+/// What is written, each document once: of two writes the later holds. And whether there is a line of the record.
+fn writes<'a>(values: &mut Array, texts: &mut Vec<&'a str>, step: &'a Step) {
     let last: BTreeMap<&str, &Write> = step.writes.iter().map(|write| (write.name.as_str(), write)).collect();
-    cmd.arg(last.len());
+    values.add(last.len()).add(u8::from(step.record.is_some()));
     for (name, write) in last {
-        cmd.arg(name).arg(u8::from(write.body.is_some())).arg(write.body.as_deref().unwrap_or_default());
-        optional(cmd, write.lease.filter(|_| write.body.is_some()));
+        texts.extend([name, write.body.as_deref().unwrap_or_default()]);
+        values.add(u8::from(write.body.is_some())).add_instant(write.lease.filter(|_| write.body.is_some()));
     }
 }
 
