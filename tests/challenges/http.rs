@@ -139,15 +139,16 @@ async fn the_precheck_sees_what_the_ca_would() {
 #[tokio::test(flavor = "multi_thread")]
 async fn redirects_are_followed_where_the_ca_follows() {
     let world = World::start();
-    let [port, elsewhere] = free_ports();
+    let [port, tls_port, elsewhere] = free_ports();
     let folder = world.folder.path().join("web");
     fs::create_dir(&folder).unwrap();
-    let server = world.redirecting(port, elsewhere, &folder);
-    let settings = Settings { http01: Some(Http01::Webroot(folder)), http_port: port, ..world.settings() };
+    let server = world.redirecting([port, tls_port, elsewhere], &folder);
+    let settings = Settings { http01: Some(Http01::Webroot(folder)), http_port: port, tls_port, ..world.settings() };
     let challenges = Challenges::start(settings).await.unwrap();
     let good = proof("old.example.com", Kind::Http01, "token");
     well(challenges.set(std::slice::from_ref(&good)).await);
     well(vec![challenges.precheck(&good).await]);
+    well(vec![challenges.precheck(&proof("safe.example.com", Kind::Http01, "token")).await]);
     let loops = said(challenges.precheck(&proof("loop.example.com", Kind::Http01, "token")).await).unwrap();
     assert!(loops.ends_with("is reached by more than 10 redirects"), "{loops}");
     let away = said(challenges.precheck(&proof("away.example.com", Kind::Http01, "token")).await).unwrap();

@@ -1,5 +1,6 @@
 //! Proofs, a DNS server that is told what to answer, and plain HTTP.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use certpace::issuer::challenge::{ChallengeError, Kind, Proof, Settings};
 use certpace::name::Identifier;
+use rcgen::{CertificateParams, KeyPair};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -31,13 +33,22 @@ impl World {
         Settings { dns_server: Some(self.dns.address), propagation: Duration::from_secs(1), ..Settings::default() }
     }
 
-    /// A web server on `port` that serves `folder` for all names but these: old.example.com is moved to www.example.com, loop.example.com
-    /// to itself, away.example.com to another port.
-    pub(crate) fn redirecting(&self, port: u16, elsewhere: u16, folder: &Path) -> Process {
+    /// A web server on `http`, and on `https` with a certificate of its own, that serves `folder` for all names but these: old.example.com
+    /// is moved to www.example.com, safe.example.com there by https, loop.example.com to itself, away.example.com to another port.
+    pub(crate) fn redirecting(&self, [http, https, elsewhere]: [u16; 3], folder: &Path) -> Process {
+        let key = KeyPair::generate().unwrap();
+        let certificate =
+            CertificateParams::new(["elsewhere.example.net".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let pem = self.folder.path().join("web.pem");
+        fs::write(&pem, key.serialize_pem() + &certificate.pem()).unwrap();
         let mut server = Command::new(tool("certbot/bin/python"));
-        server.args(["-c", REDIRECTING, &port.to_string(), &elsewhere.to_string()]).arg(folder);
+        server
+            .args(["-c", REDIRECTING])
+            .args([http, https, elsewhere].map(|port| port.to_string()))
+            .arg(folder)
+            .arg(pem);
         let mut server = Process::start(server, self.folder.path(), "redirecting");
-        assert!(server.listens(&[port]), "{}", server.said());
+        assert!(server.listens(&[http, https]), "{}", server.said());
         server
     }
 
@@ -54,13 +65,14 @@ impl World {
 }
 
 const REDIRECTING: &str = "
-import http.server, functools, sys
-port, elsewhere, folder = sys.argv[1:]
+import http.server, functools, ssl, sys, threading
+port, tls_port, elsewhere, folder, pem = sys.argv[1:]
 class Handler(http.server.SimpleHTTPRequestHandler):
     def do_GET(self):
         name = self.headers['Host'].split('.')[0]
         to = {
             'old': f'http://www.example.com:{port}{self.path}',
+            'safe': f'https://www.example.com:{tls_port}{self.path}',
             'loop': self.path,
             'away': f'http://www.example.com:{elsewhere}/',
         }.get(name)
@@ -70,7 +82,12 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.send_header('Location', to)
         self.end_headers()
 handler = functools.partial(Handler, directory=folder)
-http.server.ThreadingHTTPServer(('127.0.0.1', int(port)), handler).serve_forever()";
+plain, safe = (http.server.ThreadingHTTPServer(('127.0.0.1', int(at)), handler) for at in (port, tls_port))
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(pem)
+safe.socket = context.wrap_socket(safe.socket, server_side=True)
+threading.Thread(target=safe.serve_forever, daemon=True).start()
+plain.serve_forever()";
 
 pub(crate) fn proof(name: &str, kind: Kind, token: &str) -> Proof {
     let (name, wildcard) = name.strip_prefix("*.").map_or((name, false), |base| (base, true));
