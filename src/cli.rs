@@ -17,6 +17,8 @@ pub mod failure;
 pub mod gate;
 pub mod input;
 #[cfg(feature = "acme")]
+pub mod issue;
+#[cfg(feature = "acme")]
 pub mod issuer;
 pub mod ledger;
 pub mod inventory;
@@ -82,6 +84,7 @@ const EXAMPLES: &str = "Examples:
   certpace test scenarios               run scenarios, and hold them to what they expect
   certpace check www.example.com        may this order go out now?
   certpace gate run --names example.com -- certbot certonly -d example.com
+  certpace issue plan.jsonl --webroot /var/www/html      perform a plan
   certpace account create --agree-tos   an account to order with, made once
   certpace status --expiring 14         which certificates expire soon, and what is done about it
   certpace enforce --upstream URL       enforce the limits in front of a test CA, such as Pebble
@@ -149,6 +152,9 @@ pub enum Command {
     Gate(Box<gate::Args>),
     /// Look at the ledger, fill it, mend it
     Ledger(Box<ledger::Args>),
+    /// Perform a plan: order, validate, fetch and keep its certificates
+    #[cfg(feature = "acme")]
+    Issue(Box<issue::Args>),
     /// The accounts that certificates are ordered with
     #[cfg(feature = "acme")]
     Account(account::Args),
@@ -178,6 +184,8 @@ impl Command {
             Self::Check(args) => check::run(args, &Context::load(global, clock)?),
             Self::Gate(args) => gate::run(args, &Context::load(global, clock)?),
             Self::Ledger(args) => ledger::run(args, &Context::load(global, clock)?),
+            #[cfg(feature = "acme")]
+            Self::Issue(args) => issue::run(args, &Context::load(global, clock)?),
             #[cfg(feature = "acme")]
             Self::Account(args) => account::run(args, &Context::load(global, clock)?),
             #[cfg(feature = "acme")]

@@ -200,6 +200,12 @@ impl Gate {
         self.known = self.known.max(mark);
     }
 
+    /// How its time goes.
+    #[must_use]
+    pub const fn timescale(&self) -> Timescale {
+        self.timescale
+    }
+
     /// From now on time goes like that.
     pub const fn set_timescale(&mut self, timescale: Timescale) {
         (self.timescale, self.told) = (timescale, None);

@@ -11,6 +11,8 @@ pub mod enforce;
 pub mod from_certs;
 pub mod gate;
 pub mod import;
+#[cfg(feature = "acme")]
+pub mod issue;
 pub mod json;
 mod junit;
 pub mod ledger;

@@ -4,7 +4,8 @@ pub mod create;
 pub mod import;
 
 use super::failure::hinted;
-use super::issuer::{StoreOptions, advised};
+use super::issuer::advised;
+use super::store::StoreOptions;
 use super::{Context, Exit, Format, TEMPLATE};
 use crate::issuer::account::{AccountError, Accounts};
 use crate::issuer::wire::AcmeError;
@@ -68,7 +69,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
 }
 
 fn list(args: &ListArgs, context: &Context) -> anyhow::Result<Exit> {
-    let accounts = Accounts::of_store(&args.store.folder()?);
+    let accounts = Accounts::of_store(&args.store.path()?);
     let report = ListReport::of(&accounts.list().map_err(explained)?);
     let answer = match context.format {
         Format::Json => json::pretty(&report),

@@ -1,4 +1,4 @@
-//! What the commands that speak to a CA have in common: whom to trust, where accounts and certificates are kept.
+//! What the commands that speak to a CA have in common: whom to trust, and what runs requests.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,7 +8,6 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::Context;
 use super::failure::{Hint as _, hinted};
-use super::ledger::session::state_folder;
 use crate::issuer::wire::{AcmeError, Wire};
 use crate::tls::Trust;
 
@@ -22,14 +21,6 @@ pub struct TrustOptions {
     /// Don't check the certificate of the CA's server
     #[arg(long)]
     pub insecure: bool,
-}
-
-/// Where accounts and certificates are.
-#[derive(clap::Args, Clone, Debug)]
-pub struct StoreOptions {
-    /// The folder of accounts and certificates [default: `store` in your state folder]
-    #[arg(long, value_name = "DIR", env = "CERTPACE_STORE", hide_env_values = true)]
-    pub store: Option<PathBuf>,
 }
 
 impl TrustOptions {
@@ -55,19 +46,6 @@ impl TrustOptions {
     pub async fn open(&self, directory: &str, context: &Context, speed: u32) -> anyhow::Result<Wire> {
         let wire = Wire::open(directory, &self.trust()?, &context.limits.policy, speed).await;
         wire.map_err(advised).with_context(|| format!("can't use the CA's directory {directory}"))
-    }
-}
-
-impl StoreOptions {
-    /// Where it is.
-    ///
-    /// # Errors
-    /// Where neither the options nor the environment say.
-    pub fn folder(&self) -> anyhow::Result<PathBuf> {
-        match &self.store {
-            Some(folder) => Ok(folder.clone()),
-            None => Ok(state_folder()?.join("store")),
-        }
     }
 }
 

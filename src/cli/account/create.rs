@@ -8,7 +8,8 @@ use data_encoding::BASE64URL_NOPAD;
 
 use super::super::context::read;
 use super::super::failure::Hint as _;
-use super::super::issuer::{StoreOptions, TrustOptions, directory, runtime};
+use super::super::issuer::{TrustOptions, directory, runtime};
+use super::super::store::StoreOptions;
 use super::super::{Context, Exit, TEMPLATE};
 use super::{explained, later, print};
 use crate::issuer::account::{Accounts, Asked, Created, ExternalAccount};
@@ -83,7 +84,7 @@ Exit codes: 0 made, or there already; 1 error; 2 usage; 3 too many new accounts 
 /// Where there is none afterwards.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let directory = directory(args.directory.as_deref(), context)?;
-    let accounts = Accounts::of_store(&args.store.folder()?);
+    let accounts = Accounts::of_store(&args.store.path()?);
     if let Some(known) = accounts.known(&args.name, &directory).map_err(explained)?
         && known.url.is_some()
     {

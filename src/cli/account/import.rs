@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context as _, anyhow};
 
 use super::super::failure::{Hint as _, hinted};
-use super::super::issuer::{StoreOptions, TrustOptions, directory, runtime};
+use super::super::issuer::{TrustOptions, directory, runtime};
+use super::super::store::StoreOptions;
 use super::super::{Context, Exit, TEMPLATE};
 use super::{explained, later, print};
 use crate::issuer::account::{self, Accounts, Created, Found};
@@ -48,7 +49,7 @@ Exit codes: 0 taken over, or there already; 1 error; 2 usage; 3 not now.";
 /// Where there is no such account, or several might be meant.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let directory = directory(args.directory.as_deref(), context)?;
-    let accounts = Accounts::of_store(&args.store.folder()?);
+    let accounts = Accounts::of_store(&args.store.path()?);
     let Found { path, client, key, .. } = only(args, &directory)?;
     context.terminal.detail(&format!("{}: {client}, {}", path.display(), key.kind()));
     let adopted = runtime()?.block_on(async {

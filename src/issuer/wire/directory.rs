@@ -28,6 +28,8 @@ pub struct Directory {
     pub terms_of_service: Option<String>,
     /// Whether a new account has to prove that it belongs to one that the CA's owner knows otherwise (RFC 8555, section 7.3.4).
     pub external_account_required: bool,
+    /// What CAA records call the CA.
+    pub caa_identities: Vec<String>,
     /// All of it, as it came.
     pub raw: Value,
     endpoints: Endpoints,
@@ -54,6 +56,12 @@ impl Directory {
             renewal_info: of("renewalInfo"),
             profiles: meta["profiles"].as_object().into_iter().flatten().map(described).collect(),
             terms_of_service: meta["termsOfService"].as_str().map(str::to_owned),
+            caa_identities: meta["caaIdentities"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|identity| Some(identity.as_str()?.to_owned()))
+                .collect(),
             external_account_required: meta["externalAccountRequired"] == true,
             raw,
             endpoints,
