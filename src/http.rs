@@ -127,3 +127,31 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What is known of a request to a server that takes connections and never says a word.
+    async fn unanswered(scheme: &str) -> HttpError {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("{scheme}://{}/", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _until_the_client_goes = stream.read_to_end(&mut Vec::new()).await;
+        });
+        let http = Http::new(&Trust::Anyone, Duration::from_millis(300)).unwrap();
+        http.send(Request::post(url).body(Bytes::from_static(b"{}")).unwrap()).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_request_without_an_answer_was_sent_if_there_was_a_connection() {
+        let sent = unanswered("http").await;
+        assert!(sent.sent && matches!(sent.why, Why::Slow(_)), "{sent:?}");
+        let unsent = unanswered("https").await;
+        assert!(!unsent.sent && matches!(unsent.why, Why::Slow(_)), "{unsent:?}: the handshake did not end");
+    }
+}

@@ -4,5 +4,6 @@
 
 #[path = "issuer/account.rs"]
 mod account;
+#[allow(dead_code, reason = "test binaries share the folder, and each uses a part of it")]
 #[path = "servers/servers.rs"]
 mod servers;

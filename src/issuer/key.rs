@@ -193,14 +193,19 @@ mod tests {
 
     use super::*;
 
-    /// The example of RFC 7638, section 3.1, and one of P-256 computed elsewhere.
+    /// The example of RFC 7638, section 3.1; its private part is in RFC 7517, appendix A.2.
     #[test]
     fn thumbprints_are_those_of_the_rfc() {
-        let key = AccountKey::generate(KeyKind::P256).unwrap();
-        let members = key.jwk();
-        let text = format!(r#"{{"crv":"P-256","kty":"EC","x":{},"y":{}}}"#, members["x"], members["y"]);
-        assert_eq!(key.jwk().to_string(), text, "no spaces, by name");
-        assert_eq!(key.thumbprint(), BASE64URL_NOPAD.encode(digest(&SHA256, text.as_bytes()).as_ref()));
+        let jwk = json!({ "kty": "RSA", "e": "AQAB",
+            "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn\
+                64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpb\
+                ISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw",
+            "d": "X4cTteJY_gn4FYPsXB8rdXix5vwsg1FLN5E3EaG6RJoVH-HLLKD9M7dx5oo7GURknchnrRweUkC7hT5fJLM0WbFAKNLWY2vv7B6NqXSzUvxT0_YSfqij\
+                wp3RTzlBaCxWp4doFk5N2o8Gy_nHNKroADIkJ46pRUohsXywbReAdYaMwFs9tv8d_cPVY3i07a3t8MN6TNwm0dSawm9v47UiCl3Sk5ZiG7xojPLu4sbg1U2jx4IBT\
+                NBznbJSzFHK66jT8bgkuqsk0GjskDJk19Z4qwjwbsnn4j2WBii3RL-Us2lGVkY8fkFzme1z0HbIkfz0Y6mqnOYtqc0X4jfcKoAC8Q" });
+        let key = AccountKey::read(jwk.to_string().as_bytes()).unwrap();
+        assert_eq!(key.thumbprint(), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+        assert_eq!((key.kind(), key.algorithm()), (KeyKind::Rsa(2048), "RS256"));
     }
 
     #[test]

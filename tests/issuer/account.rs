@@ -120,7 +120,6 @@ fn what_was_broken_off_is_found_again() {
     // A CA that has never heard of the key: it makes the account of it.
     fs::write(&path, file.to_string()).unwrap();
     let other = World::plain();
-    let mut file = file;
     file["directory"] = json!(other.pebble.directory);
     fs::create_dir_all(other.folder.path().join("store/accounts/default")).unwrap();
     fs::write(other.folder.path().join("store/accounts/default/account.json"), file.to_string()).unwrap();

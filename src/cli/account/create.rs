@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long)]
     pub agree_tos: bool,
     /// The account's key
-    #[arg(long, value_name = "TYPE", default_value = "p256")]
+    #[arg(long, value_name = "p256|p384|rsa2048|rsa3072|rsa4096", hide_possible_values = true, default_value = "p256")]
     pub key_type: KeyType,
     /// External account binding: the key id that the CA gave you
     #[arg(long, value_name = "KID")]

@@ -121,7 +121,8 @@ impl AccountKey {
         let named = key.parameters.and_then(sec1::EcParameters::named_curve);
         let of_length = || CURVES.iter().find(|curve| curve.bytes == key.private_key.len());
         let curve = named.map_or_else(of_length, |id| CURVES.iter().find(|curve| curve.id == id));
-        let curve = curve.ok_or_else(|| no_curve("another"))?;
+        let of = || named.map_or_else(|| format!("of {} bytes", key.private_key.len()), |id| id.to_string());
+        let curve = curve.ok_or_else(|| no_curve(&of()))?;
         Self::from_ec(curve, &key)
     }
 
@@ -180,4 +181,80 @@ fn no_curve(found: &str) -> KeyError {
 
 fn unusable(what: &str) -> KeyError {
     KeyError::Unusable(what.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use rsa::pkcs1::EncodeRsaPrivateKey as _;
+    use rsa::pkcs8::DecodePrivateKey as _;
+    use rsa::pkcs8::der::pem::{LineEnding, encode_string};
+    use rsa::traits::{PrivateKeyParts as _, PublicKeyParts as _};
+    use serde_json::json;
+
+    use super::*;
+
+    fn thumbprint(bytes: &[u8]) -> Result<String, String> {
+        AccountKey::read(bytes).map(|key| key.thumbprint()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn curves_are_read_from_sec1_and_jwk() {
+        for curve in &CURVES {
+            let key = AccountKey::generate(curve.kind).unwrap();
+            let pkcs8 = key.to_pem().unwrap();
+            let der = PrivateKeyDer::from_pem_slice(pkcs8.as_bytes()).unwrap();
+            let sec1 = PrivateKeyInfo::from_der(der.secret_der()).unwrap().private_key.to_vec();
+            let pem = encode_string("EC PRIVATE KEY", LineEnding::LF, &sec1).unwrap();
+            assert_eq!(thumbprint(pem.as_bytes()), Ok(key.thumbprint()));
+
+            let secret = EcPrivateKey::from_der(&sec1).unwrap().private_key;
+            let mut jwk = key.jwk();
+            jwk["d"] = json!(BASE64URL_NOPAD.encode(secret));
+            assert_eq!(thumbprint(jwk.to_string().as_bytes()), Ok(key.thumbprint()));
+            jwk["x"] = jwk["y"].clone();
+            assert!(thumbprint(jwk.to_string().as_bytes()).is_err(), "the point is not on the curve");
+            assert!(thumbprint(key.jwk().to_string().as_bytes()).unwrap_err().contains("no `d`: is it a public key?"));
+        }
+    }
+
+    #[test]
+    fn rsa_is_read_from_pkcs1_and_jwk() {
+        let key = AccountKey::generate(KeyKind::Rsa(2048)).unwrap();
+        let rsa = RsaPrivateKey::from_pkcs8_pem(&key.to_pem().unwrap()).unwrap();
+        let pem = rsa.to_pkcs1_pem(LineEnding::LF).unwrap();
+        assert_eq!(thumbprint(pem.as_bytes()), Ok(key.thumbprint()));
+        let number = |of: &BigUint| json!(BASE64URL_NOPAD.encode(&of.to_bytes_be()));
+        let mut jwk = json!({ "kty": "RSA", "n": number(rsa.n()), "e": number(rsa.e()), "d": number(rsa.d()) });
+        assert_eq!(thumbprint(jwk.to_string().as_bytes()), Ok(key.thumbprint()), "without its primes");
+        jwk["p"] = number(&rsa.primes()[0]);
+        jwk["q"] = number(&rsa.primes()[1]);
+        assert_eq!(thumbprint(jwk.to_string().as_bytes()), Ok(key.thumbprint()));
+        jwk["q"] = jwk["p"].clone();
+        assert!(thumbprint(jwk.to_string().as_bytes()).is_err());
+    }
+
+    #[test]
+    fn what_is_no_key_is_told() {
+        let check = |text: &str, expected: &str| {
+            let error = thumbprint(text.as_bytes()).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        };
+        check("", "no private key in PEM");
+        check("{}", "no private key in PEM");
+        check("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "no private key in PEM");
+        check("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "no PKCS#8");
+        check("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n", "openssl pkey");
+        check(r#"{"kty":"oct","k":"AAAA"}"#, "type `oct`");
+        check(r#"{"kty":"EC","crv":"P-521"}"#, "P-521");
+        check(r#"{"kty":"EC","crv":"P-256","x":"!","y":"","d":""}"#, "`x` is no base64url");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_that_is_read_makes_it_panic(bytes: Vec<u8>, label in "(RSA |EC |)PRIVATE KEY") {
+            let _no_key = thumbprint(&bytes);
+            let pem = encode_string(&label, LineEnding::LF, &bytes).unwrap();
+            let _no_key = thumbprint(pem.as_bytes());
+        }
+    }
 }
