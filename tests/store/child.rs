@@ -62,7 +62,7 @@ fn finish(store: &Store, slot: &Slot, order: OpenOrder) -> Result<(), StoreError
     slot.write(&OpenOrder { stage: Stage::Finalizing, ..order.clone() })?;
     let chain = made::chain(&order.names, &key);
     let saved = store.save(&made::issued(&order, &key, &chain))?;
-    say(&format!("saved {} {:04} {}", saved.folder.file_name().unwrap().display(), saved.version, order.permit));
+    say(&format!("saved {} {}", saved.folder.file_name().unwrap().display(), order.permit));
     store.note(&order.names, &Notes { failures: saved.version, ..Notes::default() })?;
     say(&format!("ending {}", order.permit));
     slot.end(&order.permit)?;

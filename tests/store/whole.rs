@@ -13,8 +13,8 @@ use rcgen::{KeyPair, PublicKeyData as _};
 pub(super) struct Acknowledged {
     /// Orders: whether their key was written.
     open: BTreeMap<String, bool>,
-    /// Certificates: folder, version and permit.
-    saved: BTreeSet<(String, String, String)>,
+    /// Certificates: folder and permit.
+    saved: BTreeSet<(String, String)>,
     /// Orders that were open when somebody looked.
     found_open: usize,
 }
@@ -25,9 +25,7 @@ impl Acknowledged {
         match words[..] {
             ["ordered", permit] => drop(self.open.insert(permit.to_owned(), false)),
             ["keyed", permit] => drop(self.open.insert(permit.to_owned(), true)),
-            ["saved", folder, version, permit] => {
-                self.saved.insert((folder.to_owned(), version.to_owned(), permit.to_owned()));
-            }
+            ["saved", folder, permit] => drop(self.saved.insert((folder.to_owned(), permit.to_owned()))),
             // From here on it may be gone.
             ["ending" | "ended", permit] => drop(self.open.remove(permit)),
             _ => {}
@@ -56,10 +54,14 @@ impl Acknowledged {
                 }
             }
         }
-        for (folder, version, permit) in &self.saved {
-            let path = root.join("certificates").join(folder).join("archive").join(version).join("certificate.json");
-            let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            assert!(text.contains(&format!("\"permit\": \"{permit}\"")), "{text}");
+        for (folder, permit) in &self.saved {
+            let archive = root.join("certificates").join(folder).join("archive");
+            let wanted = format!("\"permit\": \"{permit}\"");
+            let has = |version: &PathBuf| {
+                fs::read_to_string(version.join("certificate.json")).is_ok_and(|text| text.contains(&wanted))
+            };
+            let mut versions = fs::read_dir(archive).unwrap().map(|version| version.unwrap().path());
+            assert!(versions.any(|version| has(&version)), "the certificate of {permit} is lost");
         }
         let orders = store.open_orders().unwrap();
         self.found_open += orders.len();

@@ -205,8 +205,8 @@ pub(super) fn save(certificates: &Path, issued: &Issued<'_>) -> Result<Lineage, 
         }
     };
     // What comes late does not take the place of a newer one.
-    let is_newest = live.as_ref().is_none_or(|live| live.metadata.not_before <= metadata.not_before);
-    if is_newest && live.as_ref().is_none_or(|live| live.version != version) {
+    let age = (metadata.not_before, version);
+    if live.is_none_or(|live| (live.metadata.not_before, live.version) < age) {
         files::link(&folder.join(LIVE), &Path::new(ARCHIVE).join(numbered(version)))?;
     }
     let gone = || StoreError::Damaged { path: folder.clone(), reason: "it went away".to_owned() };
