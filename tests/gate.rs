@@ -11,10 +11,14 @@ mod redis;
 
 mod gate {
     mod backoff;
+    mod clocks;
     mod concurrency;
+    mod full_disk;
+    mod importing;
     mod life;
     mod model;
     mod odd;
+    mod outage;
     mod replay;
     mod reserving;
     mod stops;
