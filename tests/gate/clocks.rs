@@ -43,7 +43,7 @@ fn spread(gates: &mut [Gate; 3]) -> Span {
 }
 
 fn over_shared_stores(limits: &Limits, tell: impl Fn(&mut [Gate; 3])) {
-    let shared: Vec<Place> = STORES.iter().map(|(_, make)| make()).filter(|place| is_shared(place)).collect();
+    let shared: Vec<Place> = STORES.iter().map(|(_, make)| make()).filter(is_shared).collect();
     assert_eq!(shared.len(), 2);
     shared.iter().for_each(|place| tell(&mut gates(place.url.as_ref().unwrap(), limits)));
 }
