@@ -13,6 +13,21 @@ fn commands() {
     trycmd::TestCases::new().env("XDG_STATE_HOME", &state).case("tests/cmd/*.toml").case("tests/cmd/*.trycmd");
 }
 
+/// A ledger in which somebody has given tokens back by hand.
+#[test]
+fn a_ledger_that_was_changed_by_hand() {
+    let state = tempfile::tempdir().unwrap();
+    let mut issue = Command::new(env!("CARGO_BIN_EXE_certpace"));
+    issue.args(["gate", "run", "-q", "--now", "2026-12-01", "--names", "a.example.com,b.example.com", "--", "true"]);
+    assert!(issue.env("XDG_STATE_HOME", state.path()).env_remove("CERTPACE_LEDGER").status().unwrap().success());
+    let file = rusqlite::Connection::open(state.path().join("certpace/ledger.sqlite")).unwrap();
+    let given_back = "UPDATE cells SET tat = NULL WHERE name LIKE 'CertificatesPerDomain %'";
+    assert_eq!(file.execute(given_back, []).unwrap(), 1);
+    drop(file);
+    let state = state.path().display().to_string();
+    trycmd::TestCases::new().env("XDG_STATE_HOME", state).case("tests/cmd/by-hand/*.trycmd");
+}
+
 /// The README's commands run in a folder where the repository's files are at hand, so that what they write does not land among them.
 #[test]
 #[cfg(unix)]

@@ -11,11 +11,15 @@ mod redis;
 
 mod gate {
     mod backoff;
+    mod clocks;
     mod concurrency;
     mod leave;
+    mod full_disk;
+    mod importing;
     mod life;
     mod model;
     mod odd;
+    mod outage;
     mod replay;
     mod reserving;
     mod stops;

@@ -1,21 +1,27 @@
 //! Certificates that were issued before, or beside, the ledger: each is counted once, as the CA counted it then.
 //!
-//! They come in the order of their issue. What of it has flowed back into the buckets by now does not matter any more and is left out; the set
-//! is remembered for as long as the CA remembers it. A certificate is known by its serial number, so that an import can be
+//! They come in the order of their issue. What of it has flowed back into the buckets by now does not matter any more and is left out
+//! ([`charges`]); the set is remembered for as long as the CA remembers it. A certificate is known by its serial number, so that an import can be
 //! repeated, or broken off and begun again. One that came of a permit is known by its set and the time: the permit has counted it.
 //!
 //! What is unsure counts as spent: a certificate whose names are not all known takes a token of every domain that is, and makes no set known;
 //! only what surely was a same-set renewal takes none.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod charges;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use rustc_hash::FxHashMap;
+
+use self::charges::Charges;
 use super::document::{BOARD, Counted, Permitted, SetState, set_document, text};
 use super::record::Entry;
 use super::request::GateError;
-use super::stakes::{Draft, stakes_of};
+use super::stakes::{Draft, quota_of};
 use super::{Gate, View};
 use crate::import::{Certainty, Issuance, Kind, SourceFile, renewals};
-use crate::ledger::{Motion, Step, Write};
+use crate::ledger::{Motion, Step, Write, bucket_name, limit_and_key};
 use crate::limits::LimitName;
 use crate::permits::State;
 use crate::rules::{Exemption, Part};
@@ -73,11 +79,12 @@ impl Gate {
         let oldest = now.minus(memory.max(self.longest_refill()));
         let start = issuances.partition_point(|issuance| issuance.issued_at < oldest);
         result.forgotten = start as u64;
+        let charges = self.charges(account, issuances, &is_renewal, start, now)?;
         let mut place = start;
         while place < issuances.len() {
             let end = place + together(&issuances[place..]);
             self.settle_permits(&issuances[place..end], &mut open, &mut result)?;
-            let batch = Batch { account, issuances: &issuances[place..end], renewal: &is_renewal[place..end], now };
+            let batch = Batch { account, issuances, renewal: &is_renewal, places: place..end, charges: &charges, now };
             self.count(&batch, sources, &mut result)?;
             place = end;
             progress(place);
@@ -94,6 +101,49 @@ impl Gate {
         let mut result = ImportedLedger::default();
         self.settle_permits(issuances, &mut open, &mut result)?;
         Ok(result.permits)
+    }
+
+    /// Follows the certificates from `start` on through their buckets, beside what the ledger knows of these.
+    fn charges(
+        &mut self,
+        account: &str,
+        issuances: &[Issuance],
+        renewal: &[bool],
+        start: usize,
+        now: Timestamp,
+    ) -> Result<Charges, GateError> {
+        let mut full_at: FxHashMap<String, Timestamp> = FxHashMap::default();
+        let (code, since) = (self.code.clone(), now.minus(self.longest_refill()));
+        self.with_store(|store| {
+            store.cells(&code, &mut |name, cell| {
+                let of_certificates = limit_and_key(&name).is_some_and(|(limit, _)| counts_certificates(limit));
+                if let Some(tat) = cell.tally.tat.filter(|tat| *tat > since && of_certificates) {
+                    full_at.insert(name, tat);
+                }
+            })
+        })?;
+        let mut charges = Charges::new(now, full_at);
+        for (place, issuance) in issuances.iter().enumerate().skip(start) {
+            for (_, bucket, spends) in self.buckets_of(account, issuance, renewal[place]) {
+                if let Some(quota) = quota_of(&self.limits, &bucket).filter(|_| spends) {
+                    charges.follow(&bucket, quota, place, issuance.issued_at);
+                }
+            }
+        }
+        Ok(charges)
+    }
+
+    /// The buckets of a certificate's domains and of its set, and whether it took a token of each.
+    fn buckets_of(&mut self, account: &str, issuance: &Issuance, renewal: bool) -> Vec<(LimitName, String, bool)> {
+        let order = self.order(account, &issuance.names);
+        let spends = |part| match part {
+            Part::Domain => Some(!renewal),
+            Part::Set => Some(issuance.names_known.is_all()),
+            Part::Order | Part::Failures(_) => None,
+        };
+        let stakes = self.model.stakes(order, Exemption::None);
+        let buckets = stakes.filter_map(|stake| Some((self.model.describe(stake.bucket), spends(stake.part)?)));
+        buckets.map(|((limit, key), spends)| (limit, bucket_name(limit, &key), spends)).collect()
     }
 
     /// Permits of which a certificate may have come.
@@ -133,17 +183,9 @@ impl Gate {
         let overrides = self.limits.overrides.iter().map(|of| (of.name, of.limit.quota));
         let defaults =
             LimitName::ALL.into_iter().filter_map(|name| Some((name, self.limits.policy.limit(name)?.quota)));
-        let counts = |name: LimitName| {
-            matches!(
-                name,
-                LimitName::CertificatesPerDomain
-                    | LimitName::CertificatesPerDomainPerAccount
-                    | LimitName::CertificatesPerFqdnSet
-            )
-        };
         overrides
             .chain(defaults)
-            .filter(|(name, _)| counts(*name))
+            .filter(|(name, _)| counts_certificates(*name))
             .map(|(_, quota)| quota.offset())
             .max()
             .unwrap_or_default()
@@ -184,8 +226,10 @@ impl Gate {
         sources: &[SourceFile],
         result: &mut ImportedLedger,
     ) -> Result<(), GateError> {
-        let keys: Vec<_> =
-            batch.issuances.iter().map(|issuance| set_document(&issuance.names.key().to_string())).collect();
+        let keys: Vec<_> = batch.issuances[batch.places.clone()]
+            .iter()
+            .map(|issuance| set_document(&issuance.names.key().to_string()))
+            .collect();
         let mut documents: Vec<_> = keys.clone();
         documents.push(BOARD.to_owned());
         documents.sort_unstable();
@@ -216,9 +260,9 @@ impl Gate {
         let mut sets: BTreeMap<&str, SetState> = BTreeMap::new();
         let mut entry = Entry::new("import", None, "import");
         let mut serials = Vec::new();
-        let mut draft_moves = Vec::new();
-        for (index, issuance) in batch.issuances.iter().enumerate() {
-            let key = keys[index].as_str();
+        let mut spent = Vec::new();
+        for (place, key) in batch.places.clone().zip(keys) {
+            let (issuance, key) = (&batch.issuances[place], key.as_str());
             let state = match sets.entry(key) {
                 std::collections::btree_map::Entry::Occupied(state) => state.into_mut(),
                 std::collections::btree_map::Entry::Vacant(place) => place.insert(view.read(key)?.unwrap_or_default()),
@@ -231,38 +275,31 @@ impl Gate {
             let at = issuance.issued_at.min(batch.now);
             result.from_the_future += u64::from(issuance.issued_at > batch.now);
             result.counted += 1;
-            let renewal = batch.renewal[index];
+            let renewal = batch.renewal[place];
             result.renewals += u64::from(renewal);
             let all = issuance.names_known.is_all();
             state.counted.push(Counted { serial: Some(serial.clone()), at, since: None });
             if all {
                 state.seen = state.seen.max(Some(issuance.not_before.min(at)));
             }
-            let order = self.order(batch.account, &issuance.names);
             let kind = sources.get(issuance.source as usize).map(|source| source.kind);
-            for (bucket, part, _) in stakes_of(&self.model, order, Exemption::None) {
-                let spends = match part {
-                    Part::Domain => !renewal,
-                    Part::Set => all,
-                    Part::Order | Part::Failures(_) => false,
-                };
-                if part == Part::Domain {
+            for (limit, bucket, spends) in self.buckets_of(batch.account, issuance, renewal) {
+                if limit == LimitName::CertificatesPerDomain {
                     let domain = bucket.rsplit(' ').next().unwrap_or_default();
                     let known = result.domains.entry(domain.to_owned()).or_default();
                     known.0 += 1;
                     known.1.extend(kind);
                 }
                 if spends {
-                    draft_moves.push((bucket, at));
+                    spent.push((bucket, place, at));
                 }
             }
             serials.push(serial);
         }
         let mut draft = Draft::new(Step::new(self.code.clone(), self.known), &self.limits, &board);
-        for (bucket, at) in draft_moves {
-            // What has flowed back by now makes no difference.
-            let Some(place) = draft.bucket(&bucket) else { continue };
-            if at.plus(draft.step.buckets[place].quota.offset()) > batch.now {
+        for (bucket, place, at) in spent {
+            let Some(quota) = quota_of(&self.limits, &bucket) else { continue };
+            if let Some(at) = batch.charges.charged_at(&bucket, quota, place, at) {
                 draft.move_token(&bucket, Motion::Charge { at: Some(at) });
             }
         }
@@ -282,6 +319,16 @@ impl Gate {
     }
 }
 
+/// Whether certificates take tokens of that limit's buckets.
+const fn counts_certificates(limit: LimitName) -> bool {
+    matches!(
+        limit,
+        LimitName::CertificatesPerDomain
+            | LimitName::CertificatesPerDomainPerAccount
+            | LimitName::CertificatesPerFqdnSet
+    )
+}
+
 /// How many of the certificates, at least the first, are counted together.
 fn together(issuances: &[Issuance]) -> usize {
     let mut names = 0;
@@ -295,8 +342,12 @@ fn together(issuances: &[Issuance]) -> usize {
 /// Certificates that are counted together.
 struct Batch<'a> {
     account: &'a str,
+    /// All of the import's, and for each whether it is a renewal.
     issuances: &'a [Issuance],
     renewal: &'a [bool],
+    /// Those that are counted now.
+    places: Range<usize>,
+    charges: &'a Charges,
     now: Timestamp,
 }
 

@@ -22,6 +22,7 @@ use certpace::time::{Span, Timestamp};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
+use super::clocks::Off;
 use super::world::{Place, STORES, SUFFIXES, letsencrypt, limit, realm};
 
 /// In the environment of a worker, by lines: the ledger, a folder, the instant from which time goes faster, and its number.
@@ -66,7 +67,10 @@ fn worker() {
     let folder = Path::new(told[1]);
     let from = Timestamp::from_unix_micros(told[2].parse().unwrap());
     let number: u64 = told[3].parse().unwrap();
-    let (store, _) = open(&told[0].parse().unwrap(), Access::MustExist, SystemClock).unwrap();
+    let url: LedgerUrl = told[0].parse().unwrap();
+    // Where a store is shared its clock decides, however wrong the machines' are; a file has no other clock than this one.
+    let clock = if url.is_shared() { Off::of(told[3].parse().unwrap()) } else { Off::of(1) };
+    let (store, _) = open(&url, Access::MustExist, clock).unwrap();
     work(store, Timescale::faster(SPEED, from, from), number, &folder.join("stop"), &folder.join(told[3]));
 }
 

@@ -180,6 +180,9 @@ fn shadow_mode_lets_pass_and_tells_how_well_it_agrees() {
     ] {
         let ended = end(&mut gated.gate_run_script(&format!("{name}.example.com"), &["--shadow"], text));
         assert_eq!(ended.code, Some(i32::from(name == "c")), "{ended:?}");
+        // What it would have said, and nothing else: the output is the command's.
+        assert_eq!(ended.err.contains("in earnest it would have been: later: not before "), name != "a", "{ended:?}");
+        assert_eq!(ended.out.is_empty(), name != "c", "{ended:?}");
     }
     let agreement = gated.json(["ledger", "agreement"], &[]);
     let counts = ["allowed_taken", "denied_taken", "denied_refused", "allowed_refused", "open"];

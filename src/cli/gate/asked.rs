@@ -12,6 +12,8 @@ use crate::time::{Span, Timestamp};
 
 /// How long a permit holds for an order that is validated by DNS.
 const DNS_LEASE: Span = Span::from_hours(2);
+/// The longest time that anybody can ask for.
+const SPAN_MAX: Span = Span::from_days(3_650);
 
 /// The order.
 #[derive(clap::Args, Clone, Debug)]
@@ -30,7 +32,8 @@ pub struct OrderOptions {
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub priority: i32,
     /// The certificate that the order replaces (ARI): its id
-    #[arg(long, value_name = "ID", requires = "window")]
+    // One in 64 begins with a hyphen: it is base64url.
+    #[arg(long, value_name = "ID", requires = "window", allow_hyphen_values = true)]
     pub replaces: Option<String>,
     /// When its CA suggests to renew it
     #[arg(long, value_name = "START/END", requires = "replaces", value_parser = window)]
@@ -65,9 +68,10 @@ fn share(text: &str) -> Result<Share, String> {
     Share::parse(text).ok_or_else(|| "no share of 0% to 100%, such as 10%".to_owned())
 }
 
-/// Reads a length of time that is longer than nothing.
+/// Reads a length of time that is longer than nothing. What ends in centuries could not be written down.
 pub fn lease(text: &str) -> Result<Span, String> {
     match Span::parse(text) {
+        Ok(span) if span > SPAN_MAX => Err("ten years (3650d) are the longest".to_owned()),
         Ok(span) if span > Span::ZERO => Ok(span),
         Ok(_) => Err("a lease is longer than nothing".to_owned()),
         Err(error) => Err(error.to_string()),

@@ -120,7 +120,7 @@ pub struct ListArgs {
 fn seconds(text: &str) -> Result<Span, String> {
     match text.parse::<u32>() {
         Ok(seconds) => Ok(Span::from_seconds(i64::from(seconds))),
-        Err(_) => Span::parse(text).map_err(|error| error.to_string()),
+        Err(_) => lease(text),
     }
 }
 
