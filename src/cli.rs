@@ -27,6 +27,8 @@ pub mod man;
 pub mod output;
 pub mod plan;
 pub mod plan_file;
+#[cfg(feature = "acme")]
+pub mod renew;
 pub mod scenario;
 pub mod show;
 pub mod simulate;
@@ -155,6 +157,9 @@ pub enum Command {
     /// Perform a plan: order, validate, fetch and keep its certificates
     #[cfg(feature = "acme")]
     Issue(Box<issue::Args>),
+    /// Keep the certificates of the store fresh, by the CA's renewal information
+    #[cfg(feature = "acme")]
+    Renew(Box<renew::Args>),
     /// The accounts that certificates are ordered with
     #[cfg(feature = "acme")]
     Account(account::Args),
@@ -186,6 +191,8 @@ impl Command {
             Self::Ledger(args) => ledger::run(args, &Context::load(global, clock)?),
             #[cfg(feature = "acme")]
             Self::Issue(args) => issue::run(args, &Context::load(global, clock)?),
+            #[cfg(feature = "acme")]
+            Self::Renew(args) => renew::run(args, &Context::load(global, clock)?),
             #[cfg(feature = "acme")]
             Self::Account(args) => account::run(args, &Context::load(global, clock)?),
             #[cfg(feature = "acme")]

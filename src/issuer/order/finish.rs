@@ -141,11 +141,10 @@ impl Work<'_> {
         } else {
             self.end().await?;
         }
-        let of = &lineage.metadata;
-        // A rehearsal's certificates are dated by the clock: theirs is as long a life from where they were issued.
-        let valid_from = self.orders.desk.timescale().at(of.not_before);
-        let expires_at = valid_from.plus(of.not_after.since(of.not_before));
-        Ok(Outcome::Issued(Certified { issued_at, expires_at, requests: self.session.requests(), untold }))
+        let of = lineage.metadata;
+        let expires_at = self.orders.desk.of_certificate(of.not_before, of.not_after);
+        let (ari_id, not_before, requests) = (of.ari_id, of.not_before, self.session.requests());
+        Ok(Outcome::Issued(Certified { issued_at, expires_at, ari_id, not_before, requests, untold }))
     }
 }
 
