@@ -150,6 +150,9 @@ impl Wanted {
     }
 }
 
+/// Before all others, once less than the life divided by this is left.
+const URGENT_DIVISOR: i64 = 10;
+
 /// A certificate held.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Held {
@@ -173,10 +176,21 @@ impl Held {
     pub const fn new(issued_at: Timestamp, expires_at: Timestamp) -> Self {
         Self { issued_at, expires_at, renew_at: None, window: None, deadline: None, replaced: false }
     }
+
+    /// From when on its renewal goes before all others: from the first instant at which less than a tenth of its life is left; from the
+    /// start, if it is revoked.
+    #[must_use]
+    pub fn urgent_at(&self) -> Timestamp {
+        if self.deadline.is_some() {
+            return self.issued_at;
+        }
+        let life = self.expires_at.since(self.issued_at).nanos();
+        self.expires_at.minus(Span::from_nanos(life / URGENT_DIVISOR)).plus(Span::from_nanos(1))
+    }
 }
 
 /// A suggested window (RFC 9773).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Window {
     /// Its first instant.
     pub start: Timestamp,

@@ -3,6 +3,10 @@
 //! A command reads its world through [`Context`], asks the core, has `report` render the answer, and ends with an [`Exit`]. To add
 //! one: a file with `Args` and `run`, and a line each in [`Command`] and its `run`.
 
+#[cfg(feature = "acme")]
+pub mod account;
+#[cfg(feature = "acme")]
+pub mod challenges;
 pub mod check;
 pub mod completions;
 pub mod context;
@@ -12,6 +16,10 @@ pub mod exit;
 pub mod failure;
 pub mod gate;
 pub mod input;
+#[cfg(feature = "acme")]
+pub mod issue;
+#[cfg(feature = "acme")]
+pub mod issuer;
 pub mod ledger;
 pub mod inventory;
 pub mod limits;
@@ -23,6 +31,10 @@ pub mod scenario;
 pub mod show;
 pub mod simulate;
 pub mod sources;
+#[cfg(feature = "acme")]
+pub mod status;
+#[cfg(feature = "acme")]
+pub mod store;
 pub mod terminal;
 pub mod test;
 
@@ -72,6 +84,9 @@ const EXAMPLES: &str = "Examples:
   certpace test scenarios               run scenarios, and hold them to what they expect
   certpace check www.example.com        may this order go out now?
   certpace gate run --names example.com -- certbot certonly -d example.com
+  certpace issue plan.jsonl --webroot /var/www/html      perform a plan
+  certpace account create --agree-tos   an account to order with, made once
+  certpace status --expiring 14         which certificates expire soon, and what is done about it
   certpace enforce --upstream URL       enforce the limits in front of a test CA, such as Pebble
   certpace limits                       what the CA allows, with sources
   certpace limits NewOrdersPerAccount   one limit in detail
@@ -137,6 +152,15 @@ pub enum Command {
     Gate(Box<gate::Args>),
     /// Look at the ledger, fill it, mend it
     Ledger(Box<ledger::Args>),
+    /// Perform a plan: order, validate, fetch and keep its certificates
+    #[cfg(feature = "acme")]
+    Issue(Box<issue::Args>),
+    /// The accounts that certificates are ordered with
+    #[cfg(feature = "acme")]
+    Account(account::Args),
+    /// How the certificates of a store stand: expiry, next action, last error
+    #[cfg(feature = "acme")]
+    Status(status::Args),
     /// Enforce the policy in front of a test CA, to see how a client behaves
     #[cfg(feature = "acme")]
     Enforce(enforce::Args),
@@ -160,6 +184,12 @@ impl Command {
             Self::Check(args) => check::run(args, &Context::load(global, clock)?),
             Self::Gate(args) => gate::run(args, &Context::load(global, clock)?),
             Self::Ledger(args) => ledger::run(args, &Context::load(global, clock)?),
+            #[cfg(feature = "acme")]
+            Self::Issue(args) => issue::run(args, &Context::load(global, clock)?),
+            #[cfg(feature = "acme")]
+            Self::Account(args) => account::run(args, &Context::load(global, clock)?),
+            #[cfg(feature = "acme")]
+            Self::Status(args) => status::run(args, &Context::load(global, clock)?),
             #[cfg(feature = "acme")]
             Self::Enforce(args) => enforce::run(args, &Context::load(global, clock)?),
             Self::Limits(args) => limits::run(args, &Context::load(global, clock)?),

@@ -69,6 +69,12 @@ impl Timescale {
         Self { from, to, speed }
     }
 
+    /// How many times faster it is.
+    #[must_use]
+    pub const fn speed(self) -> u32 {
+        self.speed
+    }
+
     /// What time it is when the clock says `clock`.
     #[must_use]
     pub fn at(self, clock: Timestamp) -> Timestamp {

@@ -10,7 +10,6 @@
 mod answer;
 mod bodies;
 mod call;
-mod directory;
 mod enforcer;
 pub mod journal;
 mod pages;
@@ -19,9 +18,9 @@ mod proxy;
 pub mod server;
 mod upstream;
 
+pub use crate::issuer::endpoints::{DirectoryError, Endpoints};
 pub use answer::Answer;
 pub use call::Call;
-pub use directory::{Directory, DirectoryError};
 pub use enforcer::{Enforcer, Moment, Pending, Reply, Step, Window};
 pub use journal::{Client, Verdict};
 pub use server::{EnforceError, Ready, Settings, run};

@@ -34,6 +34,7 @@ mod document;
 mod events;
 mod import;
 pub mod journal;
+mod leave;
 mod names;
 mod opening;
 mod prune;
@@ -44,9 +45,10 @@ mod reserve;
 mod stakes;
 pub mod verify;
 
-pub use document::{Board, Counted, Freeze, Hand, Paused, Permitted, Scope, SetState, Shadowed};
+pub use document::{Board, Counted, Freeze, Hand, Paused, Permitted, Rehearsal, Scope, SetState, Shadowed, Task};
 pub use events::{PAUSED, Refusal};
 pub use import::ImportedLedger;
+pub use leave::Permit;
 pub use names::parse;
 pub use prune::Pruned;
 pub use record::Entry;
@@ -59,7 +61,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
 use crate::clock::{Stopwatch, Timescale};
-use crate::ledger::{Document, LedgerError, Mark, Outcome, Realm, Reply, Step, Store, Version, Writer};
+use crate::ledger::{Document, LedgerError, Mark, Outcome, Realm, Reply, Step, Store, Version, Write, Writer};
 use crate::limits::Limits;
 use crate::psl::SuffixList;
 use crate::rules::Model;
@@ -84,6 +86,8 @@ pub struct Gate {
     model: Model,
     orders: usize,
     timescale: Timescale,
+    /// Time runs faster than the CA's, which has another date.
+    rehearses: bool,
     random: ChaCha8Rng,
     known: Mark,
     /// The ledger's time when it was told last.
@@ -165,6 +169,7 @@ impl Gate {
             model,
             orders: 0,
             timescale,
+            rehearses: false,
             random: ChaCha8Rng::from_seed(seed),
             known: Mark::default(),
             told: None,
@@ -195,9 +200,59 @@ impl Gate {
         self.known = self.known.max(mark);
     }
 
+    /// How its time goes.
+    #[must_use]
+    pub const fn timescale(&self) -> Timescale {
+        self.timescale
+    }
+
     /// From now on time goes like that.
     pub const fn set_timescale(&mut self, timescale: Timescale) {
         (self.timescale, self.told) = (timescale, None);
+    }
+
+    /// The realm's time runs `speed` times as fast as the clock: a rehearsal in front of a test CA, which begins at `start` unless it has
+    /// begun before. The ledger keeps it for all who come later.
+    ///
+    /// # Errors
+    /// [`GateError::Rehearsal`] where its time runs at another speed.
+    pub fn rehearse(&mut self, speed: u32, start: Timestamp) -> Result<Timescale, GateError> {
+        let board = [document::BOARD.to_owned()];
+        let (_, _, rehearsal) = self.decide(&board, false, |gate, view| {
+            let mut board = view.board()?;
+            let mut step = Step::new(gate.code.clone(), gate.known);
+            let known = board.rehearsal;
+            let rehearsal = known.unwrap_or(Rehearsal { from: view.at, to: start, speed });
+            if known.is_none() {
+                board.rehearsal = Some(rehearsal);
+                step.writes.push(Write {
+                    name: document::BOARD.to_owned(),
+                    body: Some(document::text(&board)),
+                    lease: None,
+                });
+            }
+            Ok((step, rehearsal))
+        })?;
+        if rehearsal.speed != speed {
+            return Err(GateError::Rehearsal { realm: self.realm.to_string(), speed: rehearsal.speed });
+        }
+        self.follow(rehearsal);
+        Ok(self.timescale)
+    }
+
+    /// Goes by the time of the realm's rehearsal if there is one. Whether there is.
+    ///
+    /// # Errors
+    /// [`GateError`] where the ledger can't be asked.
+    pub fn follow_rehearsal(&mut self) -> Result<bool, GateError> {
+        let rehearsal = self.board()?.rehearsal;
+        rehearsal.into_iter().for_each(|rehearsal| self.follow(rehearsal));
+        Ok(rehearsal.is_some())
+    }
+
+    fn follow(&mut self, rehearsal: Rehearsal) {
+        self.set_timescale(Timescale::faster(rehearsal.speed, rehearsal.from, rehearsal.to));
+        self.rehearses = true;
     }
 
     /// The ledger's time now.
@@ -308,7 +363,8 @@ impl Gate {
     }
 
     /// What time the ledger has it to be, as far as can be told without asking.
-    fn estimate(&self) -> Option<Timestamp> {
+    #[must_use]
+    pub fn estimate(&self) -> Option<Timestamp> {
         let (at, since) = self.told?;
         let at = at.plus(self.timescale.passed(since.elapsed()));
         Some(Timestamp::from_unix_micros(at.unix_micros()))

@@ -70,7 +70,9 @@ impl Challenge {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads such a name, in whatever case; `None` if it is none.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let all = [Self::Http01, Self::Dns01, Self::TlsAlpn01];
         all.into_iter().find(|challenge| challenge.as_str().eq_ignore_ascii_case(text))
     }

@@ -28,6 +28,8 @@ pub mod gate;
 #[cfg(feature = "acme")]
 pub mod tls;
 #[cfg(feature = "acme")]
+mod http;
+#[cfg(feature = "acme")]
 pub mod issuer;
 #[cfg(feature = "acme")]
 pub mod enforce;

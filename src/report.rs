@@ -5,10 +5,14 @@
 //! they hold can be broken.
 
 #[cfg(feature = "acme")]
+pub mod account;
+#[cfg(feature = "acme")]
 pub mod enforce;
 pub mod from_certs;
 pub mod gate;
 pub mod import;
+#[cfg(feature = "acme")]
+pub mod issue;
 pub mod json;
 mod junit;
 pub mod ledger;
@@ -18,6 +22,8 @@ pub mod plan_file;
 pub mod rejects;
 pub mod show;
 pub mod simulation;
+#[cfg(feature = "acme")]
+pub mod status;
 pub mod style;
 pub mod table;
 pub mod test;

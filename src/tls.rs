@@ -56,7 +56,7 @@ pub(crate) struct Own {
     pub(crate) config: Arc<ServerConfig>,
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 

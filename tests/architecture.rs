@@ -193,9 +193,12 @@ fn reserved(file: &File, tokens: &[Token], found: &mut Vec<String>) {
         let is_macro = tokens.get(index + 1).is_some_and(|next| next.is("!"));
         let names =
             |word: &str| word.strip_suffix('!').map_or(token.text == word, |name| is_macro && token.text == name);
+        // `command.stderr(…)` is about another process.
+        let of_another = index > 0 && tokens[index - 1].is(".");
         let rule = RESERVED.iter().find(|(word, ..)| names(word));
         if let Some((word, modules, why)) = rule
             && !modules.contains(&file.module())
+            && !of_another
         {
             found.push(file.at(token.line, &format!("`{word}`: {why}")));
         }
@@ -339,6 +342,7 @@ mod made_up {
         check("high.rs", "fn f() { println!(); }", &["only `cli` prints"]);
         check("cli/limits.rs", "fn f() { eprintln!(); }", &["through `Terminal`"]);
         check("clock.rs", "fn f() { std::io::stdout(); }", &["only `cli` prints"]);
+        check("clock.rs", "fn f() { command.stderr(log); }", &[]);
         check("cli/terminal.rs", "fn f() { error.print(); std::io::stdout(); anyhow::anyhow!(); }", &[]);
         check("clock.rs", "use anyhow::Context;", &["an error of its own"]);
         check(

@@ -15,6 +15,7 @@ mod gate {
     mod concurrency;
     mod full_disk;
     mod importing;
+    mod leave;
     mod life;
     mod model;
     mod odd;

@@ -3,10 +3,7 @@
 use super::queue::Key;
 use super::{Class, Config, GateId, Held, NameId, TenantId, Wanted, Window};
 use crate::permits::PermitId;
-use crate::time::{Span, Timestamp};
-
-/// Before all others, once less than the life divided by this is left.
-const URGENT_DIVISOR: i64 = 10;
+use crate::time::Timestamp;
 
 /// A time that never comes.
 pub(super) const NEVER: Timestamp = Timestamp::from_unix_nanos(i64::MAX);
@@ -102,13 +99,7 @@ impl Certificate {
 
     /// From when on it goes before all others.
     pub(super) fn urgent_at(&self) -> Timestamp {
-        let Some(held) = self.held else { return NEVER };
-        if held.deadline.is_some() {
-            return held.issued_at;
-        }
-        let life = held.expires_at.since(held.issued_at).nanos();
-        // The first instant at which less than a tenth is left.
-        held.expires_at.minus(Span::from_nanos(life / URGENT_DIVISOR)).plus(Span::from_nanos(1))
+        self.held.map_or(NEVER, |held| held.urgent_at())
     }
 
     pub(super) fn class(&self, now: Timestamp) -> Class {

@@ -17,6 +17,8 @@ pub struct PlanFile {
     name: String,
     /// Its first line.
     pub head: PlanHead,
+    /// How many orders were read.
+    read: usize,
     lines: Box<dyn BufRead>,
 }
 
@@ -38,7 +40,7 @@ impl PlanFile {
         let head = read_head(&line)
             .with_context(|| format!("can't read the plan from {name}"))
             .hint("`certpace plan names.csv -o plan.jsonl` makes one")?;
-        Ok(Self { name, head, lines })
+        Ok(Self { name, head, read: 0, lines })
     }
 
     /// Calls `with` for every line with one of `needles` (all, if there is none) and its number.
@@ -51,24 +53,33 @@ impl PlanFile {
         mut with: impl FnMut(&[u8], usize) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let finders: Vec<Finder<'_>> = needles.iter().map(Finder::new).collect();
-        let fail = || format!("can't read the plan from {}", self.name);
-        let (mut line, mut number) = (Vec::new(), 1);
-        loop {
-            line.clear();
-            if self.lines.read_until(b'\n', &mut line).with_context(fail)? == 0 {
-                break;
-            }
-            number += 1;
+        let name = self.name.clone();
+        let fail = || format!("can't read the plan from {name}");
+        while let Some((line, number)) = self.next_line()? {
             if finders.is_empty() || finders.iter().any(|finder| finder.find(&line).is_some()) {
                 with(&line, number).with_context(fail)?;
             }
         }
-        let (found, expected) = (number - 1, self.head.orders());
-        if expected.is_some_and(|expected| expected != found as u64) {
-            let error = PlanFileError::Incomplete { found, expected: expected.unwrap_or_default() };
-            return Err(error).with_context(fail);
-        }
         Ok(())
+    }
+
+    /// The next line that holds an order, with its number; `None` at the end.
+    ///
+    /// # Errors
+    /// Where the file can't be read, or holds fewer orders than its first line says.
+    pub fn next_line(&mut self) -> anyhow::Result<Option<(Vec<u8>, usize)>> {
+        let fail = || format!("can't read the plan from {}", self.name);
+        let mut line = Vec::new();
+        if self.lines.read_until(b'\n', &mut line).with_context(fail)? > 0 {
+            self.read += 1;
+            return Ok(Some((line, self.read + 1)));
+        }
+        match self.head.orders() {
+            Some(expected) if expected != self.read as u64 => {
+                Err(PlanFileError::Incomplete { found: self.read, expected }).with_context(fail)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// How late the plan's orders may be.

@@ -95,6 +95,13 @@ impl Terminal {
         unless_gone(out.write_all(bytes).and_then(|()| out.flush())).context("can't write to stdout")
     }
 
+    /// Tells how it goes, unless quiet.
+    pub fn progress(self, text: &str) {
+        if self.verbosity >= Verbosity::Normal {
+            self.tell(&format!("{text}\n"));
+        }
+    }
+
     /// Tells what the reader should look at, unless quiet.
     pub fn warn(self, text: &str) {
         if self.verbosity >= Verbosity::Normal {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::bodies::Payload;
-use super::directory::{Directory, path_of};
+use crate::issuer::endpoints::{Endpoints, path_of};
 use crate::rules::Request;
 
 /// A request that was read.
@@ -61,9 +61,9 @@ struct Header {
 impl Call {
     /// Reads a request for `path`. What can't be read is nobody's and asks for nothing: it is the CA's to refuse.
     #[must_use]
-    pub fn read(directory: &Directory, method: &str, path: &str, body: &[u8]) -> Self {
+    pub fn read(endpoints: &Endpoints, method: &str, path: &str, body: &[u8]) -> Self {
         let (signer, payload) = if method == "POST" { read(body) } else { None }.unwrap_or_default();
-        Self { method: method.to_owned(), path: path.to_owned(), request: directory.request(path), signer, payload }
+        Self { method: method.to_owned(), path: path.to_owned(), request: endpoints.request(path), signer, payload }
     }
 
     /// The certificate that a new order replaces.
@@ -106,10 +106,10 @@ pub(super) mod tests {
         format!(r#"{{"protected":"{}","payload":"{}","signature":""}}"#, encode(header), encode(payload)).into_bytes()
     }
 
-    pub(in crate::enforce) fn directory() -> Directory {
+    pub(in crate::enforce) fn endpoints() -> Endpoints {
         let body = r#"{"newNonce": "https://ca/nonce", "newAccount": "https://ca/account", "newOrder": "https://ca/order",
             "revokeCert": "https://ca/revoke", "renewalInfo": "https://ca/ari"}"#;
-        Directory::parse("/directory", body.as_bytes()).unwrap()
+        Endpoints::parse("/directory", body.as_bytes()).unwrap()
     }
 
     #[test]
@@ -118,7 +118,7 @@ pub(super) mod tests {
             r#"{"kid":"https://ca:1/acct/7"}"#,
             r#"{"identifiers":[{"type":"dns","value":"a.example.com"}],"replaces":"x.y"}"#,
         );
-        let call = Call::read(&directory(), "POST", "/order", &body);
+        let call = Call::read(&endpoints(), "POST", "/order", &body);
         assert_eq!(call.request, Request::NewOrder);
         assert_eq!(
             call.account().map(|account| (&*account.url, &*account.path)),
@@ -129,7 +129,7 @@ pub(super) mod tests {
 
     #[test]
     fn one_key_has_one_text() {
-        let of = |header: &str| Call::read(&directory(), "POST", "/account", &signed(header, "{}")).signer;
+        let of = |header: &str| Call::read(&endpoints(), "POST", "/account", &signed(header, "{}")).signer;
         assert_eq!(of(r#"{"jwk":{"kty":"EC","x":"1"}}"#), of(r#"{"jwk":{"x":"1", "kty":"EC"},"alg":"ES256"}"#));
     }
 
@@ -143,7 +143,7 @@ pub(super) mod tests {
             br#"{"protected":"!","payload":""}"#,
             br#"{"protected":"e30","payload":7}"#,
         ] {
-            let call = Call::read(&directory(), "POST", "/order", body);
+            let call = Call::read(&endpoints(), "POST", "/order", body);
             assert_eq!((call.signer, call.payload.identifiers.len()), (Signer::Nobody, 0));
         }
     }

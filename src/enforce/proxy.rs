@@ -15,12 +15,12 @@ use hyper::{Method, Request, Response, StatusCode};
 use super::answer::Answer;
 use super::bodies::RenewalInfoBody;
 use super::call::Call;
-use super::directory::Directory;
 use super::enforcer::{Enforcer, Moment, Pending, Reply, Step, Window};
 use super::journal::Client;
 use super::pages;
 use super::upstream::Upstream;
 use crate::clock::{Clock as _, FastClock, SystemClock};
+use crate::issuer::endpoints::Endpoints;
 use crate::time::NS_PER_S;
 
 /// The longest request that is read: an order of a hundred names takes ten kilobytes.
@@ -45,7 +45,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 pub(super) struct Proxy {
     pub(super) enforcer: Mutex<Enforcer>,
     pub(super) upstream: Upstream,
-    pub(super) directory: Directory,
+    pub(super) endpoints: Endpoints,
     pub(super) clock: FastClock<SystemClock>,
     pub(super) speed: u32,
     /// By which clients reach the proxy.
@@ -84,7 +84,7 @@ impl Proxy {
         let user_agent =
             parts.headers.get(USER_AGENT).map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned());
         let client = Client { address, user_agent: user_agent.unwrap_or_default() };
-        let call = Call::read(&self.directory, parts.method.as_str(), &path, &body);
+        let call = Call::read(&self.endpoints, parts.method.as_str(), &path, &body);
         let headers = self.headers(parts.headers, address);
         let target = parts.uri.path_and_query().map_or(path, ToString::to_string);
         // To the end, even if the client goes away: what the CA accepts is counted.
@@ -139,7 +139,7 @@ impl Proxy {
 
     /// When the CA suggests to renew the certificate that an order replaces. Boulder looks at the time of the order, too.
     async fn window(&self, call: &Call, headers: &HeaderMap) -> Option<Window> {
-        let path = self.directory.renewal_info(call.replaces()?)?;
+        let path = self.endpoints.renewal_info(call.replaces()?)?;
         let response = self.upstream.send(Method::GET, &path, asking(headers), Bytes::new()).await.ok()?;
         let body: RenewalInfoBody = serde_json::from_slice(response.body()).ok()?;
         Some((body.suggested_window.start, body.suggested_window.end))
@@ -147,7 +147,7 @@ impl Proxy {
 
     /// A nonce that the CA takes: the one that came with a refused request is still good, but clients want a new one.
     async fn nonce(&self, headers: &HeaderMap) -> Option<HeaderValue> {
-        let sent = self.upstream.send(Method::HEAD, self.directory.new_nonce(), asking(headers), Bytes::new()).await;
+        let sent = self.upstream.send(Method::HEAD, self.endpoints.new_nonce(), asking(headers), Bytes::new()).await;
         sent.ok()?.headers().get(REPLAY_NONCE).cloned()
     }
 

@@ -17,12 +17,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_rustls::TlsAcceptor;
 
-use super::directory::{self, Directory, DirectoryError};
 use super::enforcer::Enforcer;
 use super::journal::Verdict;
 use super::proxy::Proxy;
 use super::upstream::{Upstream, UpstreamError};
 use crate::clock::{Clock as _, FastClock, SystemClock};
+use crate::issuer::endpoints::{self, DirectoryError, Endpoints};
 use crate::limits::{Limits, Policy};
 use crate::psl::SuffixList;
 use crate::time::Timestamp;
@@ -139,9 +139,9 @@ async fn enforce(
     let authority = format!("{host}:{}", address.port());
 
     let body = ask(&upstream, &authority, scheme).await.map_err(cannot_ask)?;
-    let directory = Directory::parse(&upstream.directory, &body)
+    let endpoints = Endpoints::parse(&upstream.directory, &body)
         .map_err(|error| EnforceError::Directory { url: url.clone(), error })?;
-    let notes = notes(&url, &limits, &directory, directory::other_host(&body, &authority));
+    let notes = notes(&url, &limits, &endpoints, endpoints::other_host(&body, &authority));
     let tls = if plain { None } else { Some(tls::own(names(&host, hostnames), SystemClock.now())?) };
     let (root_pem, acceptor) = tls.map(|own| (own.root_pem, TlsAcceptor::from(own.config))).unzip();
     let ready = Ready { directory: format!("{scheme}://{authority}{}", upstream.directory), address, root_pem, notes };
@@ -149,7 +149,7 @@ async fn enforce(
     let unpause = format!("{scheme}://{authority}/-/unpause");
     let clock = FastClock::new(SystemClock, start, speed.max(1));
     let enforcer = Mutex::new(Enforcer::new(limits.clone(), suffixes, speed.max(1), unpause));
-    let proxy = Arc::new(Proxy { enforcer, upstream, directory, clock, speed, scheme });
+    let proxy = Arc::new(Proxy { enforcer, upstream, endpoints, clock, speed, scheme });
     tell(&ready).map_err(EnforceError::Told)?;
     serve(listener, acceptor, &proxy, &mut signals).await;
     let times = (start, clock.now());
@@ -271,7 +271,7 @@ fn names(host: &str, hostnames: Vec<String>) -> Vec<String> {
 }
 
 /// What whoever starts it should know.
-fn notes(url: &str, limits: &Limits, directory: &Directory, other_host: Option<String>) -> Vec<String> {
+fn notes(url: &str, limits: &Limits, endpoints: &Endpoints, other_host: Option<String>) -> Vec<String> {
     let mut notes = Vec::new();
     let is_real = |name: &str| Policy::built_in(name).is_ok_and(|policy| policy.directories.iter().any(|of| of == url));
     if limits.policy.directories.iter().any(|of| of == url) || Policy::built_in_names().any(is_real) {
@@ -282,7 +282,7 @@ fn notes(url: &str, limits: &Limits, directory: &Directory, other_host: Option<S
             "the CA's URLs name {other} whatever `Host` it is asked by: clients will go past the proxy unless they reach it by that name"
         ));
     }
-    if limits.policy.renewal.ari && !directory.has_renewal_info() {
+    if limits.policy.renewal.ari && !endpoints.has_renewal_info() {
         notes.push("the CA offers no renewal information (ARI): no order is exempt by it".to_owned());
     }
     notes

@@ -34,12 +34,26 @@ pub struct Board {
     /// When the buckets of one limit were empty, likewise.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub limits_empty_at: BTreeMap<String, Timestamp>,
+    /// The realm is a test CA's, and its time runs faster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<Rehearsal>,
     /// What an operator has stopped.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub frozen: Vec<Freeze>,
     /// Names which the CA takes no order for before a person has unpaused them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub paused: Vec<Paused>,
+}
+
+/// How the time of a realm runs in which a week is to pass in minutes: the same for all who use it, and after a restart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Rehearsal {
+    /// When it began, by the ledger's clock.
+    pub from: Timestamp,
+    /// What time it was then in the rehearsal.
+    pub to: Timestamp,
+    /// How many times faster it runs.
+    pub speed: u32,
 }
 
 /// What a freeze stops.
@@ -90,9 +104,21 @@ pub struct SetState {
     /// Who has it in hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hand: Option<Hand>,
+    /// The order of a plan by which it was issued last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<Task>,
     /// Serial numbers of certificates that were counted already: imports can be repeated.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub counted: Vec<Counted>,
+}
+
+/// An order of a plan: whoever performs the plan, it is issued once.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Task {
+    /// The plan's hash.
+    pub plan: String,
+    /// The order's number in it.
+    pub order: u64,
 }
 
 /// Who has a set in hand.
@@ -143,6 +169,9 @@ pub struct Permitted {
     /// The certificate that the order replaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,
+    /// The order of a plan that it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Task>,
     /// What exempts it.
     pub claim: Claim,
     /// Whether its holder says when it sends.

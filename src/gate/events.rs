@@ -3,6 +3,7 @@
 use super::document::{
     BOARD, Counted, Failures, Hand, Permitted, SetState, failures_document, permit_document, set_document, text,
 };
+use super::leave::Permit as Leave;
 use super::record::Entry;
 use super::request::{Dispatch, GateError, Never, Told};
 use super::reserve::blocking;
@@ -132,8 +133,11 @@ impl Gate {
             ..News::default()
         };
         let by_sentence = sentence.map(|sentence| sentence.retry_at);
+        let rehearses = self.rehearses;
         self.told(permit, "refused", &told, |at| {
             let by_header = refusal.retry_after.map(|span| at.plus(span));
+            // In a rehearsal the CA's dates are others.
+            let by_sentence = by_sentence.filter(|_| !rehearses);
             Event::Refused { retry_at: by_sentence.max(by_header).map(|retry_at| retry_at.plus(SPARE)) }
         })
     }
@@ -176,8 +180,10 @@ impl Gate {
         event: impl Fn(Timestamp) -> Event,
     ) -> Result<Told, GateError> {
         match self.tell(permit, what, told, event)? {
-            Dispatch::Go(told) => Ok(*told),
-            Dispatch::Later { .. } | Dispatch::Frozen(_) => unreachable!("only sending is asked about"),
+            Dispatch::Gone(told) => Ok(*told),
+            Dispatch::Go(_) | Dispatch::Later { .. } | Dispatch::Frozen(_) => {
+                unreachable!("only sending is asked about")
+            }
         }
     }
 
@@ -206,8 +212,8 @@ impl Gate {
         let settled = what != "lapse";
         let (reply, buckets, made) =
             self.decide(&documents, settled, |gate, view| gate.draft_event(permit, what, told, event(view.at), view))?;
-        let permitted = match made {
-            Ok(permitted) => permitted,
+        let (permitted, goes_out) = match made {
+            Ok(made) => made,
             Err(Never::Frozen(freeze)) => return Ok(Dispatch::Frozen(freeze)),
             Err(_) => unreachable!("only a freeze stops what is permitted"),
         };
@@ -227,12 +233,17 @@ impl Gate {
                 Ok(Dispatch::Later { at: blocking.last().map_or(reply.at, |last| last.at), blocking })
             }
             Outcome::Done { .. } | Outcome::Moved { .. } | Outcome::WentBack => {
-                Ok(Dispatch::Go(Box::new(Told { at: reply.at, mark: reply.mark, permit: permitted })))
+                let told = Told { at: reply.at, mark: reply.mark, permit: permitted };
+                Ok(if goes_out {
+                    Dispatch::Go(Leave::new(told, self.realm.clone()))
+                } else {
+                    Dispatch::Gone(Box::new(told))
+                })
             }
         }
     }
 
-    /// What the event comes to, as the documents stand.
+    /// What the event comes to, as the documents stand, and whether it is the order's going out.
     fn draft_event(
         &mut self,
         permit: &str,
@@ -240,7 +251,7 @@ impl Gate {
         told: &News,
         event: Event,
         view: &View<'_>,
-    ) -> Result<(Step, Result<Permitted, Never>), GateError> {
+    ) -> Result<(Step, Result<(Permitted, bool), Never>), GateError> {
         let missing = || GateError::NoPermit(permit.to_owned());
         let before: Permitted = view.read(&permit_document(permit))?.ok_or_else(missing)?;
         let board = view.board()?;
@@ -295,11 +306,12 @@ impl Gate {
             let memory = self.limits.policy.renewal.same_set_memory;
             changed.counted.retain(|counted| moves.at.since(counted.at) < memory);
             changed.counted.push(Counted { serial: None, at: moves.at, since: Some(before.life.reserved_at) });
+            changed.task = after.task.clone();
         }
         let same = Permitted { life: Life { changed_at: before.life.changed_at, ..after.life }, ..after.clone() };
         if same == before && changed == set && step.moves.is_empty() && !told.paused {
             // It was told before, or changes nothing.
-            return Ok((step, Ok(before)));
+            return Ok((step, Ok((before, false))));
         }
         let lease = state.is_live().then_some(after.life.lease_end);
         step.writes.push(Write { name: permit_document(permit), body: Some(text(&after)), lease });
@@ -318,7 +330,7 @@ impl Gate {
             .with("detail", told.refusal.as_ref())
             .with("issued_at", if let Event::Found { issued_at } = event { Some(issued_at) } else { None });
         step.record = Some(entry.text_with(&step));
-        Ok((step, Ok(after)))
+        Ok((step, Ok((after, event == Event::Sent))))
     }
 
     /// The permit's machine, as it was stored.

@@ -8,7 +8,8 @@ use crate::plan::Share;
 use crate::rules::Exemption;
 use crate::time::{Span, Timestamp};
 
-use super::document::{Freeze, Permitted};
+use super::document::{Freeze, Permitted, Task};
+use super::leave::Permit;
 
 /// May this order go out?
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,6 +28,8 @@ pub struct Request {
     pub priority: i32,
     /// The certificate that the order replaces.
     pub replaces: Option<Replaces>,
+    /// The order of a plan that it is for: once that is issued, there is no permit for it any more.
+    pub task: Option<Task>,
     /// How long the permit holds.
     pub lease: Span,
     /// Whether the holder says when it sends.
@@ -164,6 +167,9 @@ pub enum Never {
         /// Since when.
         since: Timestamp,
     },
+    /// The order of the plan has been issued, by whomever.
+    #[error("order {} of the plan has been issued already", .0.order)]
+    Done(Task),
     /// An operator has stopped it.
     #[error("frozen by {} since {}: {}", .0.by, .0.since, .0.reason)]
     Frozen(Freeze),
@@ -202,11 +208,13 @@ impl Told {
 }
 
 /// Whether a permit that was reserved may be used.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 #[must_use]
 pub enum Dispatch {
-    /// The order may go out now.
-    Go(Box<Told>),
+    /// The order may go out now: here is leave to send it.
+    Go(Permit),
+    /// It was told before that it goes out, and whoever was answered then has the leave.
+    Gone(Box<Told>),
     /// A bucket has been raised since: not before then. The permit stays reserved; it can be cancelled.
     Later {
         /// When it fits.
@@ -251,6 +259,14 @@ pub enum GateError {
     /// The policy counts otherwise.
     #[error(transparent)]
     Policy(#[from] NotTokenBuckets),
+    /// The time of the realm runs otherwise.
+    #[error("the time of {realm} runs {speed} times as fast as the clock in this ledger, for a rehearsal")]
+    Rehearsal {
+        /// Which.
+        realm: String,
+        /// How fast.
+        speed: u32,
+    },
     /// Others kept changing what the decision rests on.
     #[error("the ledger was too busy to decide: {0} attempts")]
     Busy(u32),
@@ -263,7 +279,12 @@ impl GateError {
         match self {
             Self::Ledger(error) => Some(error),
             Self::Shared(error) => Some(error),
-            Self::NoPermit(_) | Self::Permit { .. } | Self::NoName { .. } | Self::Policy(_) | Self::Busy(_) => None,
+            Self::NoPermit(_)
+            | Self::Permit { .. }
+            | Self::NoName { .. }
+            | Self::Policy(_)
+            | Self::Rehearsal { .. }
+            | Self::Busy(_) => None,
         }
     }
 }

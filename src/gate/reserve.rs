@@ -29,6 +29,7 @@ impl Request {
             tenant: None,
             priority: 0,
             replaces: None,
+            task: None,
             lease: LEASE,
             sending: Sending::Announced,
             headroom: Share::default(),
@@ -186,6 +187,9 @@ impl Gate {
             } else if !lets_pass {
                 return Ok((step, Made::InHand(hand.clone())));
             }
+        }
+        if let Some(task) = request.task.as_ref().filter(|task| state.task.as_ref() == Some(*task)) {
+            return Ok((step, Made::Never(Never::Done(task.clone()))));
         }
         if !lets_pass && let Some(never) = self.stopped(request, &board) {
             return Ok((step, Made::Never(never)));
@@ -381,6 +385,7 @@ fn permitted(
         tenant: request.tenant.clone(),
         profile: request.profile.clone(),
         replaces: request.replaces.as_ref().map(|replaces| replaces.certificate.clone()),
+        task: request.task.clone(),
         claim,
         sending: request.sending,
         life: permit.life(),

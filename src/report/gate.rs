@@ -184,7 +184,8 @@ impl GateReport {
     #[must_use]
     pub fn of_dispatch(dispatch: &Dispatch, at: Timestamp, mark: Mark) -> Self {
         match dispatch {
-            Dispatch::Go(told) => Self::of_told(told),
+            Dispatch::Go(permit) => Self::of_told(permit.told()),
+            Dispatch::Gone(told) => Self::of_told(told),
             Dispatch::Later { at: retry_at, blocking } => {
                 Self { retry_at: Some(*retry_at), blocking: reports(blocking), ..Self::new("later", at, mark) }
             }

@@ -5,13 +5,14 @@
 //!  "inventory":{"sha256","rows","hostnames","converted","duplicates","not_ready","rejected"},
 //!  "ledger":{"url","directory","epoch","sequence","at"}|null,
 //!  "start","headroom":"10%","reserve_rate":"0%","margin":"10m","summary":{…}}
-//! {"order":1,"at","account","profile","names":[…],"registered_domains":[…],"exemption":"none|same-set|ari","replaces":"…"|null,
+//! {"order":1,"at","account","profile","tenant","challenge","names":[…],"registered_domains":[…],"exemption":"none|same-set|ari","replaces":"…"|null,
 //!  "held":{"issued_at","expires_at"},"bound_by":{"limit","key"}|null,"deadline":"…"|null}
 //! ```
 //!
 //! `certpace_plan` is the version of this shape: it grows when a key changes its meaning or goes away; new keys may come at any time.
 //! Times are RFC 3339 UTC ending in `Z` with up to nine digits of fraction, spans are what the command line takes, seconds are whole and
-//! rounded up. `ledger` is what the plan starts from; null: full buckets. `bound_by` names a limit, or `Backoff` or `InHand`. `at` is "not before". `held` stands where `replaces` names a certificate. An order's number stays the same when a plan is
+//! rounded up. `ledger` is what the plan starts from; null: full buckets. `bound_by` names a limit, or `Backoff` or `InHand`. `at` is "not before". `held` stands where `replaces` names a certificate, `tenant` and
+//! `challenge` where the inventory says them. An order's number stays the same when a plan is
 //! made from an older one.
 
 mod lines;
@@ -162,6 +163,10 @@ pub struct PlanOrder<'a> {
     pub account: Cow<'a, str>,
     #[serde(borrow)]
     pub profile: Cow<'a, str>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Cow<'a, str>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub names: Vec<Cow<'a, str>>,
     #[serde(borrow)]

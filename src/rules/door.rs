@@ -109,8 +109,10 @@ impl Door {
     }
 }
 
-/// The quota of the longest path that matches. Where no burst is documented it is taken to be what a second brings.
-fn quota(policy: &Policy, path: &str) -> Option<Quota> {
+/// The quota of requests for `path` by one address: that of the longest path of `policy` that matches. Where no burst is documented it is
+/// taken to be what a second brings.
+#[must_use]
+pub fn quota(policy: &Policy, path: &str) -> Option<Quota> {
     let matches = |pattern: &str| match pattern.strip_suffix('*') {
         Some(prefix) => path.starts_with(prefix),
         None => path == pattern,

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use certpace::enforce::{Answer, Call, Client, Directory, Enforcer, Moment, Reply, Step, Window};
+use certpace::enforce::{Answer, Call, Client, Endpoints, Enforcer, Moment, Reply, Step, Window};
 use certpace::limits::{Limit, LimitName, Limits, Overrides, Policy};
 use certpace::psl::SuffixList;
 use certpace::time::{Span, Timestamp};
@@ -32,7 +32,7 @@ pub(super) fn tight(limits: &[(LimitName, u64, &str)]) -> Limits {
 /// The world, at some time.
 pub(super) struct World {
     pub(super) enforcer: Enforcer,
-    directory: Directory,
+    endpoints: Endpoints,
     pub(super) now: Timestamp,
     speed: i64,
     made: u32,
@@ -63,7 +63,7 @@ impl World {
         });
         Self {
             enforcer: Enforcer::new(limits, SUFFIXES.clone(), speed, "https://ca/-/unpause".to_owned()),
-            directory: Directory::parse("/directory", directory.to_string().as_bytes()).unwrap(),
+            endpoints: Endpoints::parse("/directory", directory.to_string().as_bytes()).unwrap(),
             now: START,
             speed: i64::from(speed),
             made: 0,
@@ -90,7 +90,7 @@ impl World {
         window: Option<Window>,
         reply: Option<(u16, &str)>,
     ) -> Outcome {
-        let call = Call::read(&self.directory, method, path, body);
+        let call = Call::read(&self.endpoints, method, path, body);
         let client = Client { address: self.from.parse().unwrap(), user_agent: "test".to_owned() };
         match self.enforcer.request(self.moment(), client, call, window) {
             Step::Answer(answer) => Err(answer),

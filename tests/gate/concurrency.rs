@@ -123,6 +123,8 @@ fn order(gate: &mut Gate, holder: &str, random: &mut ChaCha8Rng, log: &mut File)
     match gate.sent(&permit) {
         Ok(Dispatch::Go(_)) => noted(log, &permit, "sent"),
         Ok(Dispatch::Later { .. } | Dispatch::Frozen(_)) => return cancel(gate, &permit, log),
+        // The holder before was killed.
+        Ok(Dispatch::Gone(_)) => {}
         // It took too long.
         Err(GateError::Permit { .. }) => return,
         Err(error) => panic!("{error}"),

@@ -294,7 +294,7 @@ impl Both {
         let dispatched = self.world.gates[gate].sent(permit);
         match (dispatched, book.sent(id, now)) {
             (Ok(Dispatch::Go(told)), Ok(permits::Dispatch::Go)) => {
-                prop_assert_eq!(told.state(), State::Sent);
+                prop_assert_eq!(told.told().state(), State::Sent);
                 *self.seen.entry("go").or_default() += 1;
                 self.book = book;
             }

@@ -1,11 +1,12 @@
 //! Pebble, Let's Encrypt's test CA, and the DNS server that answers its validations: every name is at 127.0.0.1.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::process::{Process, free_ports, tool};
 
@@ -13,7 +14,7 @@ use super::process::{Process, free_ports, tool};
 #[derive(Debug)]
 pub(crate) struct Pebble {
     pub(crate) server: Process,
-    _dns: Process,
+    pub(crate) dns: TestDns,
     /// The URL of its directory.
     pub(crate) directory: String,
     /// The root of its own TLS certificate.
@@ -22,47 +23,81 @@ pub(crate) struct Pebble {
     pub(crate) management: String,
     /// Where it looks for http-01 responses.
     pub(crate) http_port: u16,
+    /// Where it looks for tls-alpn-01 responses.
+    pub(crate) tls_port: u16,
+}
+
+/// A DNS server for which every name is at 127.0.0.1, until it is told otherwise.
+#[derive(Debug)]
+pub(crate) struct TestDns {
+    _server: Process,
+    pub(crate) address: SocketAddr,
+    /// Where it is told: JSON by POST.
+    pub(crate) management: SocketAddr,
+}
+
+impl TestDns {
+    /// Starts one; its output is in `folder`.
+    pub(crate) fn start(folder: &Path) -> Self {
+        let started = (0..5).find_map(|_| Self::try_start(folder));
+        started.unwrap_or_else(|| panic!("pebble-challtestsrv does not start"))
+    }
+
+    fn try_start(folder: &Path) -> Option<Self> {
+        let [address, management] = free_ports().map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let mut challtestsrv = Command::new(tool("pebble/pebble-challtestsrv"));
+        challtestsrv.args(["-dnsserver", &address.to_string(), "-management", &management.to_string()]);
+        challtestsrv.args(["-doh=", "-defaultIPv6", "", "-http01", "", "-https01", "", "-tlsalpn01", ""]);
+        let mut server = Process::start(challtestsrv, folder, "challtestsrv");
+        server.listens(&[management.port()]).then_some(Self { _server: server, address, management })
+    }
 }
 
 impl Pebble {
     /// Starts one; its files are in `folder`.
     pub(crate) fn start(folder: &Path) -> Self {
-        let started = (0..5).find_map(|_| Self::try_start(folder));
+        Self::start_with(folder, &json!({}), &[])
+    }
+
+    /// The same, with more in its configuration and its environment.
+    pub(crate) fn start_with(folder: &Path, config: &Value, environment: &[(&str, &str)]) -> Self {
+        let started = (0..5).find_map(|_| Self::try_start(folder, config, environment));
         started.unwrap_or_else(|| {
             panic!("Pebble does not start: {}", fs::read_to_string(folder.join("pebble.out")).unwrap())
         })
     }
 
     /// A port that is free may be taken by somebody else before the servers have it.
-    fn try_start(folder: &Path) -> Option<Self> {
-        let [port, management, dns, dns_management, http_port, tls_port] = free_ports();
+    fn try_start(folder: &Path, more: &Value, environment: &[(&str, &str)]) -> Option<Self> {
+        let dns = TestDns::try_start(folder)?;
+        let [port, management, http_port, tls_port] = free_ports();
         let root = certificates(folder);
         let at = |port: u16| format!("127.0.0.1:{port}");
-        let config = json!({ "pebble": {
+        let mut config = json!({ "pebble": {
             "listenAddress": at(port), "managementListenAddress": at(management),
             "certificate": folder.join("pebble.pem"), "privateKey": folder.join("pebble.key"),
             "httpPort": http_port, "tlsPort": tls_port, "retryAfter": { "authz": 1, "order": 1 },
             "profiles": { "classic": { "description": "as the CA's", "validityPeriod": 7_776_000 } },
         }});
+        for (name, value) in more.as_object().into_iter().flatten() {
+            config["pebble"][name] = value.clone();
+        }
         let config_path = folder.join("pebble.json");
         fs::write(&config_path, config.to_string()).unwrap();
 
-        let mut challtestsrv = Command::new(tool("pebble/pebble-challtestsrv"));
-        challtestsrv.args(["-dnsserver", &at(dns), "-doh=", "-management", &at(dns_management), "-defaultIPv6", ""]);
-        challtestsrv.args(["-http01", "", "-https01", "", "-tlsalpn01", ""]);
-        let mut dns_server = Process::start(challtestsrv, folder, "challtestsrv");
         let mut pebble = Command::new(tool("pebble/pebble"));
-        pebble.arg("-config").arg(&config_path).args(["-dnsserver", &at(dns)]);
+        pebble.arg("-config").arg(&config_path).args(["-dnsserver", &dns.address.to_string()]);
         pebble.envs([("PEBBLE_VA_NOSLEEP", "1"), ("PEBBLE_WFE_NONCEREJECT", "0"), ("PEBBLE_AUTHZREUSE", "0")]);
+        pebble.envs(environment.iter().copied());
         let mut server = Process::start(pebble, folder, "pebble");
-        let all_listen = dns_server.listens(&[dns_management]) && server.listens(&[port, management]);
-        all_listen.then(|| Self {
+        server.listens(&[port, management]).then(|| Self {
             server,
-            _dns: dns_server,
+            dns,
             directory: format!("https://localhost:{port}/dir"),
             root,
             management: format!("https://localhost:{management}"),
             http_port,
+            tls_port,
         })
     }
 }

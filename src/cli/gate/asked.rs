@@ -124,6 +124,7 @@ impl OrderOptions {
             sending,
             headroom: self.headroom,
             urgent: self.urgent,
+            task: None,
             retry_now: self.retry_now,
             ..Request::of(&self.account, names, &holder)
         }))

@@ -172,7 +172,7 @@ pub fn sent(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     session.remember();
     print(&GateReport::of_dispatch(&dispatch, at, mark), context)?;
     Ok(match dispatch {
-        Dispatch::Go(_) => Exit::DONE,
+        Dispatch::Go(_) | Dispatch::Gone(_) => Exit::DONE,
         Dispatch::Later { .. } => Exit::NOT_NOW,
         Dispatch::Frozen(_) => Exit::NEVER,
     })

@@ -125,7 +125,9 @@ fn reserve(args: &Args, request: &Request, context: &Context) -> anyhow::Result<
     let dispatch = session.gate.sent(&permit.permit)?;
     session.remember();
     let exit = match dispatch {
-        Dispatch::Go(_) => return Ok(Ok(Held { number: permit.permit.clone(), session: Some(session) })),
+        Dispatch::Go(_) | Dispatch::Gone(_) => {
+            return Ok(Ok(Held { number: permit.permit.clone(), session: Some(session) }));
+        }
         Dispatch::Later { .. } => Exit::NOT_NOW,
         Dispatch::Frozen(_) => Exit::NEVER,
     };

@@ -3,10 +3,10 @@
 use super::{Charge, Enforcer, Moment, Pending, Reply};
 use crate::enforce::bodies::{AuthorizationBody, IdentifierBody, Object, OrderBody};
 
-use crate::enforce::directory::path_of;
 use crate::enforce::journal::{Done, Event};
 use crate::enforce::passed::{Authorization, Certificate, Order, State};
 use crate::issuer::certificate;
+use crate::issuer::endpoints::path_of;
 use crate::name::Identifier;
 use crate::rules::{Exemption, OrderId, Request};
 

@@ -3,9 +3,10 @@
 
 use std::ops::Range;
 
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use crate::inventory::{Group, HeldTerms, Urgency};
+use crate::inventory::{Challenge, Group, HeldTerms, Urgency};
 use crate::limits::LimitName;
 use crate::plan::opening::Cause;
 use crate::plan::{Order, Plan, Subject};
@@ -16,7 +17,7 @@ use crate::time::{NS_PER_S, Timestamp};
 #[derive(Debug)]
 pub struct Lines<'a> {
     plan: &'a Plan<'a>,
-    /// By account and profile, from behind the time to the first name.
+    /// By account, tenant, profile and challenge, from behind the time to the first name.
     owners: Vec<String>,
     /// By group: its place in `owners`.
     owner_of: Vec<usize>,
@@ -36,14 +37,25 @@ impl<'a> Lines<'a> {
     #[must_use]
     pub fn new(plan: &'a Plan<'a>) -> Self {
         let (inventory, profiles) = (plan.inventory, &plan.limits.policy.profiles);
-        let mut owners = Vec::with_capacity(inventory.accounts.len() * profiles.len());
-        for account in &inventory.accounts {
-            for profile in profiles {
-                let (account, profile) = (json(account), json(&profile.name));
-                owners.push(format!("\",\"account\":{account},\"profile\":{profile},\"names\":"));
-            }
-        }
-        let owner_of = |group: &Group| group.account as usize * profiles.len() + group.profile as usize;
+        let (mut owners, mut places) = (Vec::new(), FxHashMap::default());
+        let owner_of = |group: &Group| {
+            let Group { account, tenant, profile, challenge, .. } = *group;
+            *places.entry((account, tenant, profile, challenge.map(Challenge::as_str))).or_insert_with(|| {
+                let (account, profile) = (&inventory.accounts[account as usize], &profiles[profile as usize].name);
+                let mut owner = format!("\",\"account\":{},\"profile\":{}", json(account), json(profile));
+                let tenant = &inventory.tenants[tenant as usize];
+                if !tenant.is_empty() {
+                    owner.push_str(&format!(",\"tenant\":{}", json(tenant)));
+                }
+                if let Some(challenge) = challenge {
+                    owner.push_str(&format!(",\"challenge\":\"{}\"", challenge.as_str()));
+                }
+                owner.push_str(",\"names\":");
+                owners.push(owner);
+                owners.len() - 1
+            })
+        };
+        let owner_of = inventory.groups.iter().map(owner_of).collect();
         let account = |account: &String| bound_by(Cause::Limit(LimitName::NewOrdersPerAccount), account);
         let end = |urgency: &Urgency| match urgency.deadline() {
             None => ",\"deadline\":null}\n".to_owned(),
@@ -52,7 +64,7 @@ impl<'a> Lines<'a> {
         Self {
             plan,
             owners,
-            owner_of: inventory.groups.iter().map(owner_of).collect(),
+            owner_of,
             accounts: inventory.accounts.iter().map(account).collect(),
             ends: inventory.urgencies.iter().map(end).collect(),
         }

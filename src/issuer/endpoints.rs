@@ -5,9 +5,9 @@ use serde_json::Value;
 
 use crate::rules::Request;
 
-/// The endpoints of a CA, by their paths: hosts may differ, since the proxy is known by other names than the CA.
+/// The endpoints of a CA, by their paths: hosts may differ, since a proxy in front of it is known by other names.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Directory {
+pub struct Endpoints {
     endpoints: Vec<(Request, String)>,
     renewal_info: Option<String>,
     new_nonce: String,
@@ -24,7 +24,7 @@ pub enum DirectoryError {
     Missing(&'static str),
 }
 
-impl Directory {
+impl Endpoints {
     /// Reads a directory that was found at `path`.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl Directory {
 }
 
 /// The hosts that the URLs of a directory name, other than `host`: a client would follow them past the proxy.
-pub(super) fn other_host(body: &[u8], host: &str) -> Option<String> {
+pub(crate) fn other_host(body: &[u8], host: &str) -> Option<String> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let urls = body.as_object()?.values().filter_map(Value::as_str).filter_map(|url| url.parse::<Uri>().ok());
     let mut hosts = urls.filter_map(|url| url.authority().map(ToString::to_string));
@@ -84,7 +84,7 @@ pub(super) fn other_host(body: &[u8], host: &str) -> Option<String> {
 }
 
 /// The path of an URL.
-pub(super) fn path_of(url: &str) -> Option<String> {
+pub(crate) fn path_of(url: &str) -> Option<String> {
     let uri: Uri = url.parse().ok()?;
     uri.authority()?;
     Some(uri.path().to_owned())
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn requests_are_told_apart_by_the_cas_own_paths() {
-        let directory = Directory::parse("/dir", PEBBLE.as_bytes()).unwrap();
+        let endpoints = Endpoints::parse("/dir", PEBBLE.as_bytes()).unwrap();
         let asked = [
             "/dir",
             "/nonce-plz",
@@ -122,16 +122,16 @@ mod tests {
             Request::Other,
             Request::RenewalInfo,
         ];
-        assert_eq!(asked.map(|path| directory.request(path)), all);
-        assert_eq!(directory.renewal_info("a.b").unwrap(), "/draft-ietf-acme-ari-03/renewalInfo/a.b");
-        assert_eq!(directory.renewal_info("../../x?y"), None);
-        assert_eq!(directory.new_nonce(), "/nonce-plz");
+        assert_eq!(asked.map(|path| endpoints.request(path)), all);
+        assert_eq!(endpoints.renewal_info("a.b").unwrap(), "/draft-ietf-acme-ari-03/renewalInfo/a.b");
+        assert_eq!(endpoints.renewal_info("../../x?y"), None);
+        assert_eq!(endpoints.new_nonce(), "/nonce-plz");
     }
 
     #[test]
     fn what_is_no_directory_is_told() {
-        assert!(Directory::parse("/dir", b"<html>").is_err_and(|error| error.to_string().contains("no JSON")));
-        let missing = Directory::parse("/dir", br#"{"newNonce": "https://ca/n", "newOrder": "https://ca/o"}"#);
+        assert!(Endpoints::parse("/dir", b"<html>").is_err_and(|error| error.to_string().contains("no JSON")));
+        let missing = Endpoints::parse("/dir", br#"{"newNonce": "https://ca/n", "newOrder": "https://ca/o"}"#);
         assert!(missing.is_err_and(|error| error.to_string().contains("`newAccount`")));
     }
 

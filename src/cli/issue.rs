@@ -1,0 +1,134 @@
+//! `certpace issue PLAN`: performs a plan.
+
+mod hooks;
+pub mod progress;
+mod source;
+pub mod start;
+
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+
+use super::challenges::ChallengeOptions;
+use super::issuer::{TrustOptions, runtime};
+use super::ledger::session::{LedgerOptions, seed};
+use super::plan_file::PlanFile;
+use super::store::StoreOptions;
+use super::{Context, Exit, Format, TEMPLATE};
+use crate::agent::Config;
+use crate::issuer::engine::{Ended, Engine, Settings};
+use crate::plan::Share;
+use crate::report::issue::IssueReport;
+use crate::report::json;
+use crate::time::Timestamp;
+
+use progress::Progress;
+use source::PlanSource;
+pub use start::{OrderOptions, Started};
+
+/// Its arguments.
+#[derive(clap::Args, Clone, Debug)]
+#[command(help_template = TEMPLATE, before_help = EXAMPLES, after_help = NEXT)]
+pub struct Args {
+    /// The plan, as `certpace plan -o` wrote it
+    #[arg(value_name = "PLAN")]
+    pub plan: PathBuf,
+    /// How to order.
+    #[command(flatten)]
+    pub order: OrderOptions,
+    /// Only orders with this hostname, or with names of this registered domain; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub only: Vec<String>,
+    /// Nothing goes out from then on; what is left is for the next start
+    #[arg(long, value_name = "TIME", value_parser = Timestamp::parse)]
+    pub until: Option<Timestamp>,
+    /// Say what would go out now, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Wait for names that fail again and again, rather than end once nothing else is left
+    #[arg(long)]
+    pub keep_trying: bool,
+    /// How challenges are answered.
+    #[command(flatten)]
+    pub challenges: ChallengeOptions,
+    /// Where certificates are kept.
+    #[command(flatten)]
+    pub store: StoreOptions,
+    /// The ledger.
+    #[command(flatten)]
+    pub ledger: LedgerOptions,
+    /// Whom to trust as the CA.
+    #[command(flatten)]
+    pub trust: TrustOptions,
+}
+
+const EXAMPLES: &str = "Examples:
+  certpace plan names.csv -o plan.jsonl
+  certpace account create --agree-tos --contact mailto:ops@example.com
+  certpace issue plan.jsonl --webroot /var/www/html
+  certpace issue plan.jsonl --dns-set ./set --dns-clear ./clear --deploy ./reload
+  certpace issue plan.jsonl --dry-run              what would go out now?
+  certpace issue plan.jsonl --until 2026-12-01T06:00:00Z     stop in the morning, go on tomorrow
+
+  A rehearsal, with a week in ten minutes, in front of `certpace enforce --speed 1000`:
+  certpace issue plan.jsonl --speed 1000 --directory https://127.0.0.1:14443/dir \\
+    --root certpace-root.pem --ledger sqlite:rehearsal.sqlite --store rehearsal …";
+
+const NEXT: &str =
+    "Interrupted or killed, it goes on where it was with the next start: orders under way are found again and finished.
+Several processes, on several machines with a shared ledger, share a plan: each order goes out once.
+Exit codes: 0 all is issued; 1 error, or names that failed are left; 2 usage; 3 --until came first; 6 the plan is stale;
+9 the ledger can't be reached or relied on.";
+
+/// Performs the plan.
+///
+/// # Errors
+/// Where it can't begin, or not go on; what was under way is on disk.
+pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+    if args.plan.as_os_str() == "-" {
+        return Err(anyhow!("a plan to perform is a file: it is read again after a break"));
+    }
+    let hash = source::hash(&args.plan)?;
+    let plan = PlanFile::open(&args.plan)?;
+    start::check_policy(&plan.head, context)?;
+    if args.dry_run {
+        return source::dry_run(plan, &hash, args, context);
+    }
+    let (total, headroom, begins) = (plan.head.orders(), plan.head.headroom.clone(), plan.head.start);
+    let headroom = Share::parse(&headroom).ok_or_else(|| anyhow!("the plan's headroom `{headroom}` can't be read"))?;
+    runtime()?.block_on(async {
+        let started =
+            start::start(&args.order, &args.challenges, &args.store, &args.ledger, &args.trust, begins, context)
+                .await?;
+        let Started { orders, mut ledger, accounts, stop } = started;
+        let settings = Settings {
+            agent: Config { split: args.order.split_failing, ..args.order.config(context) },
+            headroom,
+            keeps: false,
+            until: args.until,
+            once: false,
+            keep_trying: args.keep_trying,
+            seed: seed()?,
+        };
+        let store = orders.store.clone();
+        let mut engine = Engine::new(settings, orders.clone(), context.suffixes().clone());
+        let mut source = PlanSource::new(plan, &hash, accounts, &args.only, context);
+        start::take_up(&mut engine, &orders, &mut source)?;
+        let mut progress = Progress::new(total, &args.order, store, context);
+        let ended = engine.run(&mut source, stop, &mut |event| progress.tell(&event)).await;
+        ledger.remember();
+        progress.end();
+        let ended = ended.map_err(start::explained)?;
+        let report = IssueReport::new(ended, &engine, source.skipped());
+        let text = match context.format {
+            Format::Json => json::pretty(&report),
+            Format::Text => report.text(),
+        };
+        context.terminal.answer(&text)?;
+        Ok(match ended {
+            Ended::Done => Exit::DONE,
+            Ended::Stuck | Ended::Interrupted => Exit::ERROR,
+            Ended::Until => Exit::NOT_NOW,
+        })
+    })
+}

@@ -1,0 +1,203 @@
+//! The orders of a plan file, by time; read as they come due, since there may be millions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufReader, Read as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+use sha2::{Digest as _, Sha256};
+
+use super::super::ledger::session::Use;
+use super::super::plan_file::PlanFile;
+use super::super::{Context, Exit};
+use super::Args;
+use super::start::AccountBook;
+use crate::gate::{Request, Task, Verdict};
+use crate::issuer::challenge::Kind;
+use crate::issuer::engine::{Source, SourceError, Work};
+use crate::issuer::order::Item;
+use crate::issuer::store::PlanOrder as Place;
+use crate::name::{NameSet, SetKey};
+use crate::report::plan_file::{PlanOrder, read_order};
+use crate::time::Timestamp;
+
+/// SHA-256 of a file, in hexadecimal.
+///
+/// # Errors
+/// Where it can't be read.
+pub(super) fn hash(path: &Path) -> anyhow::Result<String> {
+    let fail = || format!("can't read the plan from {}", path.display());
+    let mut file = BufReader::with_capacity(1 << 20, File::open(path).with_context(fail)?);
+    let (mut digest, mut part) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut part).with_context(fail)? {
+            0 => return Ok(data_encoding::HEXLOWER.encode(&digest.finalize())),
+            length => digest.update(&part[..length]),
+        }
+    }
+}
+
+/// An order of the plan that is to be had next.
+struct Next {
+    at: Timestamp,
+    work: Work,
+}
+
+/// The orders of a plan.
+pub(super) struct PlanSource {
+    file: PlanFile,
+    hash: String,
+    accounts: AccountBook,
+    only: Only,
+    /// Orders that are under way or settled another way, by number and set.
+    taken: BTreeSet<(u64, SetKey)>,
+    next: Option<Next>,
+    ended: bool,
+    skipped: u64,
+}
+
+/// Which orders are wanted.
+struct Only(Vec<String>);
+
+impl Only {
+    fn takes(&self, order: &PlanOrder<'_>) -> bool {
+        let is = |wanted: &String| {
+            order.names.iter().any(|name| name == wanted) || order.registered_domains.iter().any(|of| of == wanted)
+        };
+        self.0.is_empty() || self.0.iter().any(is)
+    }
+}
+
+impl PlanSource {
+    pub(super) fn new(file: PlanFile, hash: &str, accounts: AccountBook, only: &[String], _context: &Context) -> Self {
+        let only = Only(only.iter().map(|name| name.to_ascii_lowercase()).collect());
+        Self {
+            file,
+            hash: hash.to_owned(),
+            accounts,
+            only,
+            taken: BTreeSet::new(),
+            next: None,
+            ended: false,
+            skipped: 0,
+        }
+    }
+
+    /// Its hash.
+    pub(super) fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// Those who order.
+    pub(super) fn accounts(&mut self) -> &mut AccountBook {
+        &mut self.accounts
+    }
+
+    /// That order is taken care of.
+    pub(super) fn took(&mut self, order: u64, names: &NameSet) {
+        self.taken.insert((order, names.key()));
+    }
+
+    /// How many orders `--only` left out.
+    pub(super) fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    fn fill(&mut self) -> anyhow::Result<()> {
+        while self.next.is_none() && !self.ended {
+            let Some((line, number)) = self.file.next_line()? else {
+                self.ended = true;
+                return Ok(());
+            };
+            let order = read_order(&line, number)?;
+            if !self.only.takes(&order) {
+                self.skipped += 1;
+                continue;
+            }
+            let names = NameSet::parse(order.names.iter().map(AsRef::as_ref));
+            let names = names.with_context(|| format!("line {number}: order {} has no valid names", order.order))?;
+            let place = u64::from(order.order);
+            if self.taken.remove(&(place, names.key())) {
+                continue;
+            }
+            let item = Item {
+                names,
+                account: self.accounts.of(&order.account)?,
+                profile: Some(order.profile.into_owned()).filter(|profile| !profile.is_empty()),
+                tenant: order.tenant.map(std::borrow::Cow::into_owned),
+                challenge: order.challenge.as_deref().and_then(Kind::parse),
+                plan: Some(Place { plan: self.hash.clone(), order: place }),
+            };
+            let held = order.held.map(|held| {
+                let held = crate::agent::Held::new(held.issued_at, held.expires_at);
+                (
+                    crate::agent::Held { renew_at: Some(order.at), ..held },
+                    order.replaces.map(std::borrow::Cow::into_owned),
+                )
+            });
+            self.next = Some(Next { at: order.at, work: Work { item, at: order.at, held, open: None } });
+        }
+        Ok(())
+    }
+}
+
+impl Source for PlanSource {
+    fn next_at(&mut self) -> Result<Option<Timestamp>, SourceError> {
+        self.fill()?;
+        Ok(self.next.as_ref().map(|next| next.at))
+    }
+
+    fn take(&mut self) -> Result<Option<Work>, SourceError> {
+        self.fill()?;
+        Ok(self.next.take().map(|next| next.work))
+    }
+}
+
+/// Says what would go out now: how many orders are due, and what the gate says of each of the first.
+pub(super) fn dry_run(mut plan: PlanFile, hash: &str, args: &Args, context: &Context) -> anyhow::Result<Exit> {
+    /// How many are asked about: each is a decision.
+    const ASKED: u64 = 1_000;
+    let mut session = args.ledger.open(context, Use::Read, false)?;
+    let now = session.gate.now()?;
+    let only = Only(args.only.clone());
+    let (mut due, mut later, mut told) = (0_u64, 0_u64, BTreeMap::<&str, u64>::new());
+    let mut next = None;
+    while let Some((line, number)) = plan.next_line()? {
+        let order = read_order(&line, number)?;
+        if !only.takes(&order) {
+            continue;
+        }
+        if order.at > now {
+            later += 1;
+            next = next.or(Some(order.at));
+            continue;
+        }
+        due += 1;
+        if due > ASKED {
+            continue;
+        }
+        let names = NameSet::parse(order.names.iter().map(AsRef::as_ref))?;
+        let task = Task { plan: hash.to_owned(), order: u64::from(order.order) };
+        let request = Request { task: Some(task), ..Request::of(&order.account, names, "a question") };
+        let word = match session.gate.check(&request)?.verdict {
+            Verdict::Never(crate::gate::Never::Done(_)) => "issued already",
+            Verdict::Allow { .. } => "may go out now",
+            Verdict::Later { .. } => "would have to wait",
+            Verdict::InHand { .. } => "are in another process's hand",
+            Verdict::Never(_) => "are refused for good",
+        };
+        *told.entry(word).or_default() += 1;
+    }
+    let mut text = format!("{due} orders are due, {later} come later");
+    if let Some(next) = next {
+        text.push_str(&format!(", the next at {next}"));
+    }
+    text.push('\n');
+    if due > ASKED {
+        text.push_str(&format!("Of the first {ASKED} due:\n"));
+    }
+    told.iter().for_each(|(word, count)| text.push_str(&format!("  {count} {word}\n")));
+    context.terminal.answer(&text)?;
+    Ok(Exit::DONE)
+}

@@ -1,0 +1,255 @@
+//! What `issue` and `renew` begin with: the CA, the accounts, the store, the ledger; and what an earlier process has left.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::super::Context;
+use super::super::account;
+use super::super::challenges::ChallengeOptions;
+use super::super::failure::Hint as _;
+use super::super::issuer::{TrustOptions, directory};
+use super::super::ledger::session::{LedgerOptions, Shared};
+use super::super::store::StoreOptions;
+use super::source::PlanSource;
+use crate::agent::Config;
+use crate::issuer::account::{Account, Accounts};
+use crate::issuer::challenge::{self, Challenges, Kind};
+use crate::issuer::engine::{Engine, EngineError, Work};
+use crate::issuer::order::{Item, OrderError, Orderer, Orders, Settings};
+use crate::issuer::request::KeyType;
+use crate::issuer::store::{OpenOrder, Slot};
+use crate::limits::Policy;
+use crate::permits::LEASE;
+use crate::report::plan_file::PlanHead;
+use crate::time::{Span, Timestamp};
+
+/// Where dns-01 is answered, records take their time.
+const LEASE_DNS: Span = Span::from_hours(2);
+
+/// How certificates are ordered.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Orders")]
+pub struct OrderOptions {
+    /// The account to order with, by its name in the store [default: the only one at that CA]
+    #[arg(long, value_name = "NAME")]
+    pub account: Option<String>,
+    /// How many orders may be under way at a time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000), default_value_t = 10)]
+    pub concurrency: u32,
+    /// What kind of keys certificates get: ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072, rsa-4096
+    #[arg(long, value_name = "KIND", default_value = "ecdsa-p256")]
+    pub key_type: KeyType,
+    /// Order the other names of a new certificate without one that fails, which gets a certificate of its own
+    #[arg(long)]
+    pub split_failing: bool,
+    /// A command for `sh` after each certificate that came: $CERTPACE_NAMES, $CERTPACE_LIVE (the folder)
+    #[arg(long, value_name = "COMMAND")]
+    pub deploy: Option<String>,
+    /// A command for `sh` after each order that failed: $CERTPACE_NAMES, $CERTPACE_FAILED, $CERTPACE_ERROR
+    #[arg(long, value_name = "COMMAND")]
+    pub on_error: Option<String>,
+    /// How long a permit holds without being extended [default: 30m, or 2h where dns-01 is answered]
+    #[arg(long, value_name = "SPAN", value_parser = Span::parse)]
+    pub lease: Option<Span>,
+    /// How long the CA may take for validations or for a certificate, in seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400), default_value_t = 300)]
+    pub patience: u64,
+    /// For rehearsals in front of `certpace enforce`: how much faster than the clock time runs
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000), default_value_t = 1)]
+    pub speed: u32,
+}
+
+impl OrderOptions {
+    /// How the agent goes about it.
+    #[must_use]
+    pub fn config(&self, context: &Context) -> Config {
+        let config = Config::new(context.limits.policy.renewal);
+        Config { in_flight_max: self.concurrency, split: self.split_failing, ..config }
+    }
+}
+
+/// Accounts by the text that a plan has for them.
+pub struct AccountBook {
+    accounts: Accounts,
+    directory: String,
+    default: Arc<Orderer>,
+    known: BTreeMap<String, Arc<Orderer>>,
+}
+
+impl AccountBook {
+    /// The account that is meant by an URL, or by a name; by `default`, the one that was asked for.
+    ///
+    /// # Errors
+    /// Where the store has no such account.
+    pub fn of(&mut self, text: &str) -> anyhow::Result<Arc<Orderer>> {
+        if text.is_empty() || text == "default" || text == self.default.url {
+            return Ok(Arc::clone(&self.default));
+        }
+        if let Some(known) = self.known.get(text) {
+            return Ok(Arc::clone(known));
+        }
+        let by_url = self.accounts.list().map_err(account::explained)?;
+        let by_url = by_url.into_iter().find(|account| account.url.as_deref() == Some(text));
+        let found = match by_url {
+            Some(account) => account,
+            None if text.contains("://") => {
+                return Err(anyhow!("the plan orders with the account {text}, which is not in the store"))
+                    .hint("`certpace account import` takes it over from another client; `certpace account list` shows those that are here");
+            }
+            None => self.accounts.resolve(Some(text), &self.directory).map_err(account::explained)?,
+        };
+        let found = Arc::new(orderer(found));
+        self.known.insert(text.to_owned(), Arc::clone(&found));
+        Ok(found)
+    }
+}
+
+fn orderer(account: Account) -> Orderer {
+    let Account { name, url, key, .. } = account;
+    Orderer { name, url: url.unwrap_or_default(), key }
+}
+
+/// All that orders need.
+pub struct Started {
+    /// What carries them out.
+    pub orders: Orders,
+    /// The ledger.
+    pub ledger: Shared,
+    /// Who orders.
+    pub accounts: AccountBook,
+    /// Becomes true with the first interrupt.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Begins.
+///
+/// # Errors
+/// Where the CA, the account, the store, the ledger or an address can't be had; each with what to do.
+pub async fn start(
+    order: &OrderOptions,
+    challenges: &ChallengeOptions,
+    store: &StoreOptions,
+    ledger: &LedgerOptions,
+    trust: &TrustOptions,
+    begins: Timestamp,
+    context: &Context,
+) -> anyhow::Result<Started> {
+    let directory = directory(ledger.directory.as_deref(), context)?;
+    if order.speed > 1 {
+        check_rehearsal(&directory)?;
+    }
+    let answers = challenges.settings()?;
+    let lease = if answers.dns01.is_some() { LEASE_DNS } else { LEASE };
+    let settings = Settings {
+        key_type: order.key_type,
+        lease: order.lease.unwrap_or(lease),
+        patience: Duration::from_secs(order.patience),
+    };
+    let store = store.open()?;
+    let accounts = Accounts::of_store(store.root());
+    let default = accounts.resolve(order.account.as_deref(), &directory).map_err(account::explained)?;
+    let wire = trust.open(&directory, context, order.speed).await?;
+    let named = LedgerOptions { directory: Some(directory.clone()), ..ledger.clone() };
+    let ledger = named.open_shared(context, order.speed, begins)?;
+    let answers = challenge::Settings { ca_identities: wire.directory().caa_identities.clone(), ..answers };
+    let challenges = Arc::new(Challenges::start(answers).await?);
+    let slot = Arc::new(store.slot()?);
+    let accounts = AccountBook { accounts, directory, default: Arc::new(orderer(default)), known: BTreeMap::new() };
+    let orders = Orders { wire, desk: ledger.desk.clone(), store, slot, challenges, settings };
+    Ok(Started { orders, ledger, accounts, stop: interrupts()? })
+}
+
+/// The first interrupt lets what is under way come to its end; a second one ends the process as ever.
+fn interrupts() -> anyhow::Result<watch::Receiver<bool>> {
+    let (sender, receiver) = watch::channel(false);
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        let mut signals = signal(kind).context("can't listen for interrupts")?;
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                let _nobody_waits = sender.send(true);
+            }
+        });
+    }
+    Ok(receiver)
+}
+
+/// That the CA is a test CA: in earnest nothing may be hurried.
+fn check_rehearsal(directory: &str) -> anyhow::Result<()> {
+    let host = |url: &str| url.split('/').nth(2).unwrap_or(url).to_ascii_lowercase();
+    let asked = host(directory);
+    for name in Policy::built_in_names() {
+        if let Ok(policy) = Policy::built_in(name)
+            && policy.directories.iter().any(|known| host(known) == asked)
+        {
+            return Err(anyhow!("--speed is for rehearsals, and {asked} is a real CA ({name})"))
+                .hint("run `certpace enforce --speed N` in front of a test CA such as Pebble, and name its directory");
+        }
+    }
+    Ok(())
+}
+
+/// That the plan was made for this policy.
+///
+/// # Errors
+/// Where the policy or the overrides are others than those that the plan was made with.
+pub fn check_policy(head: &PlanHead, context: &Context) -> anyhow::Result<()> {
+    let policy = &context.limits.policy;
+    if head.policy.sha256 != policy.sha256 {
+        context.terminal.warn(&format!(
+            "the plan was made with the policy {} as it was, not as it is: the gate goes by today's",
+            head.policy.name
+        ));
+    }
+    Ok(())
+}
+
+/// Orders that an earlier process has left: in the slot of this one, and in slots that nobody has any more.
+///
+/// # Errors
+/// Where the store can't be read, or an account of theirs is gone.
+pub fn take_up(engine: &mut Engine, orders: &Orders, source: &mut PlanSource) -> anyhow::Result<()> {
+    let own = Arc::clone(&orders.slot);
+    let others = orders.store.orphans()?.into_iter().map(Arc::new);
+    for slot in std::iter::once(own).chain(others) {
+        for open in slot.open_orders()? {
+            let account = source.accounts().of(&open.account)?;
+            if let Some(plan) = open.plan.as_ref().filter(|plan| plan.plan == source.hash()) {
+                source.took(plan.order, &open.names);
+            }
+            engine.add(left(open, account, &slot));
+        }
+    }
+    Ok(())
+}
+
+fn left(open: OpenOrder, account: Arc<Orderer>, slot: &Arc<Slot>) -> Work {
+    let item = Item {
+        names: open.names.clone(),
+        account,
+        profile: open.profile.clone(),
+        tenant: open.tenant.clone(),
+        challenge: open.challenge.as_deref().and_then(Kind::parse),
+        plan: open.plan.clone(),
+    };
+    let at = open.sent_at.unwrap_or_default();
+    Work { item, at, held: None, open: Some((open, Arc::clone(slot))) }
+}
+
+/// Why it could not go on, with what to do.
+#[must_use]
+pub fn explained(error: EngineError) -> anyhow::Error {
+    match error {
+        EngineError::Source(error) => anyhow!(error),
+        EngineError::Order(OrderError::Gate(error)) => error.into(),
+        EngineError::Order(error) => super::super::failure::hinted(
+            error.into(),
+            "what was under way is on disk: mend it and start again, and it goes on",
+        ),
+    }
+}

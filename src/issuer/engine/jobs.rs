@@ -1,0 +1,200 @@
+//! What the agent's numbers stand for.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::Work;
+use crate::agent::{CertificateId, GateId, NameId, TenantId, Wanted};
+use crate::dense::dense;
+use crate::issuer::order::Item;
+use crate::issuer::store::{OpenOrder, Slot};
+use crate::ledger::bucket_name;
+use crate::limits::LimitName;
+use crate::name::Identifier;
+use crate::permits::PermitId;
+use crate::psl::SuffixList;
+use crate::time::Timestamp;
+
+/// A certificate that is wanted, and how it stands.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Job {
+    /// Its names, as an order has them.
+    pub names: Vec<String>,
+    /// When it was to go out.
+    pub planned_at: Timestamp,
+    /// Which order of the plan it is.
+    pub order: Option<u64>,
+    /// Where it stands.
+    pub state: State,
+    /// How often it failed in a row.
+    pub failures: u32,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+    /// When it was issued.
+    pub issued_at: Option<Timestamp>,
+}
+
+/// Where a job stands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum State {
+    /// It is not there yet.
+    Open,
+    /// It is not, and a person has to do something.
+    Stopped,
+    /// It is.
+    Done,
+}
+
+/// All of a job that only those need who order it; gone once it is done.
+pub(super) struct Inside {
+    pub(super) item: Item,
+    /// The certificate held, by its id in renewal information.
+    pub(super) held: Option<String>,
+    /// An order that an earlier process has left, and where.
+    pub(super) open: Option<(OpenOrder, Arc<Slot>)>,
+}
+
+/// Numbers for texts, and back.
+#[derive(Default)]
+struct Numbers {
+    numbers: FxHashMap<String, u32>,
+    texts: Vec<String>,
+}
+
+impl Numbers {
+    fn of(&mut self, text: &str) -> u32 {
+        if let Some(number) = self.numbers.get(text) {
+            return *number;
+        }
+        let number = dense(self.texts.len());
+        self.numbers.insert(text.to_owned(), number);
+        self.texts.push(text.to_owned());
+        number
+    }
+
+    fn text(&self, number: u32) -> &str {
+        &self.texts[number as usize]
+    }
+}
+
+/// The jobs, by the agent's number.
+#[derive(Default)]
+pub(super) struct Jobs {
+    all: Vec<(Job, Option<Box<Inside>>)>,
+    /// How many are not done.
+    wanted: u64,
+    /// Account and name, by a space: two accounts' same name are two.
+    names: Numbers,
+    tenants: Numbers,
+    gates: Numbers,
+    permits: Numbers,
+}
+
+impl Jobs {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Job> {
+        self.all.iter().map(|(job, _)| job)
+    }
+
+    /// Those that are not done.
+    pub(super) fn open(&self) -> impl Iterator<Item = &Job> {
+        self.all().filter(|job| job.state != State::Done)
+    }
+
+    /// How many are not done.
+    pub(super) fn wanted(&self) -> u64 {
+        self.wanted
+    }
+
+    /// What the agent is told of some work, and what is kept of it here.
+    pub(super) fn take_in(&mut self, work: Work, suffixes: &SuffixList) -> (Wanted, Job, Inside) {
+        let Work { item, at, held, open } = work;
+        let names: Vec<_> = item.names.identifiers().iter().map(ToString::to_string).collect();
+        let ids: Vec<_> = names.iter().map(|name| self.name(&item, name)).collect();
+        let tenant = TenantId::new(self.tenants.of(item.tenant.as_deref().unwrap_or_default()));
+        let mut gates: Vec<_> = item.names.identifiers().iter().map(|name| domain(name, suffixes)).collect();
+        gates.sort_unstable();
+        gates.dedup();
+        gates.push(bucket_name(LimitName::NewOrdersPerAccount, &item.account.url));
+        let gates: Vec<_> = gates.iter().map(|gate| self.gate(gate)).collect();
+        let (held, ari_id) = held.map_or((None, None), |(held, id)| (Some(held), id));
+        let permit = open.as_ref().map(|(open, _)| self.permit(&open.permit));
+        let wanted = Wanted { not_before: at, held, open: permit, ..Wanted::new(ids, tenant, gates) };
+        let job = Job {
+            names,
+            planned_at: at,
+            order: item.plan.as_ref().map(|plan| plan.order),
+            state: State::Open,
+            failures: 0,
+            last_error: None,
+            issued_at: None,
+        };
+        (wanted, job, Inside { item, held: ari_id, open })
+    }
+
+    pub(super) fn push(&mut self, id: CertificateId, job: Job, inside: Inside) {
+        debug_assert_eq!(id.number() as usize, self.all.len(), "the agent counts as we do");
+        self.all.push((job, Some(Box::new(inside))));
+        self.wanted += 1;
+    }
+
+    pub(super) fn job(&self, id: CertificateId) -> &Job {
+        &self.all[id.number() as usize].0
+    }
+
+    pub(super) fn job_mut(&mut self, id: CertificateId) -> &mut Job {
+        &mut self.all[id.number() as usize].0
+    }
+
+    /// `None` once it is done.
+    pub(super) fn inside(&self, id: CertificateId) -> Option<&Inside> {
+        self.all[id.number() as usize].1.as_deref()
+    }
+
+    /// `None` once it is done.
+    pub(super) fn inside_mut(&mut self, id: CertificateId) -> Option<&mut Inside> {
+        self.all[id.number() as usize].1.as_deref_mut()
+    }
+
+    /// No more is wanted of it. Its names go too: there may be millions.
+    pub(super) fn close(&mut self, id: CertificateId) {
+        let (job, inside) = &mut self.all[id.number() as usize];
+        self.wanted -= u64::from(job.state != State::Done);
+        (job.state, job.names) = (State::Done, Vec::new());
+        *inside = None;
+    }
+
+    pub(super) fn name(&mut self, item: &Item, name: &str) -> NameId {
+        NameId::new(self.names.of(&format!("{} {name}", item.account.url)))
+    }
+
+    /// The name of that number.
+    pub(super) fn name_of(&self, name: NameId) -> &str {
+        let text = self.names.text(name.number());
+        text.split_once(' ').map_or(text, |(_, name)| name)
+    }
+
+    pub(super) fn gate(&mut self, bucket: &str) -> GateId {
+        GateId::new(self.gates.of(bucket))
+    }
+
+    pub(super) fn permit(&mut self, permit: &str) -> PermitId {
+        PermitId::new(self.permits.of(permit))
+    }
+
+    pub(super) fn permit_of(&self, permit: PermitId) -> &str {
+        self.permits.text(permit.number())
+    }
+}
+
+/// The bucket of a name's domain.
+fn domain(name: &Identifier, suffixes: &SuffixList) -> String {
+    let key = match name {
+        Identifier::Dns(name) => {
+            let base = name.as_str().strip_prefix("*.").unwrap_or(name.as_str());
+            String::from_utf8_lossy(suffixes.registered_domain(base.as_bytes())).into_owned()
+        }
+        Identifier::Ip(address) => address.to_string(),
+    };
+    bucket_name(LimitName::CertificatesPerDomain, &key)
+}

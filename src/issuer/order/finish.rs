@@ -1,0 +1,154 @@
+//! From an order whose names are proved to the certificate in the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use instant_acme::{Order, OrderStatus};
+
+use super::{Certified, OrderError, Outcome, Work, blocking};
+use crate::gate::GateError;
+use crate::issuer::request;
+use crate::issuer::store::{Issued, Stage, StoreError};
+use crate::issuer::wire::AcmeError;
+use crate::time::Span;
+
+/// How long to wait before asking again, if the CA says nothing: by how often it was asked.
+const PAUSES_MS: [u64; 5] = [100, 250, 500, 1_000, 2_000];
+/// The longest wait between two questions.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How often a certificate that can't be written is tried again: the disk may have room by then.
+const SAVES: u32 = 5;
+
+/// How long to wait before asking again.
+pub(super) fn pause(retry_after: Option<Span>, tries: u32) -> Duration {
+    let own = Duration::from_millis(PAUSES_MS.get(tries as usize).copied().unwrap_or(5_000));
+    let told = retry_after.and_then(|span| u64::try_from(span.nanos()).ok()).map(Duration::from_nanos);
+    told.unwrap_or(own).min(PAUSE_MAX)
+}
+
+impl Work<'_> {
+    /// Asks for the certificate and waits for it: its chain in PEM, or what came of it instead. Nothing is lost by trying again: the key is
+    /// on disk before the CA has its request.
+    pub(super) async fn finalize(&mut self, order: &mut Order) -> Result<Result<String, Outcome>, OrderError> {
+        let started = tokio::time::Instant::now();
+        let mut tries = 0;
+        let key = self.key().await?;
+        loop {
+            let step = match order.state().status {
+                OrderStatus::Ready => {
+                    let (key, names) = (key.clone(), self.item.names.clone());
+                    let csr = blocking(move || request::csr(&key, &names).map_err(|error| bad_key(&names, error)));
+                    order.finalize_csr(&csr.await?).await
+                }
+                OrderStatus::Processing => order.refresh().await.map(|_state| ()),
+                OrderStatus::Valid => match order.certificate().await {
+                    Ok(Some(pem)) => return Ok(Ok(pem)),
+                    Ok(None) => Ok(()),
+                    Err(error) => Err(error),
+                },
+                OrderStatus::Invalid => return Ok(Err(self.why_invalid(order).await)),
+                OrderStatus::Pending => {
+                    let why = "the CA has put the order back to pending".to_owned();
+                    return Ok(Err(Outcome::Failed { names: Vec::new(), why }));
+                }
+            };
+            match step.map_err(|error| self.session.error(error)) {
+                Ok(()) if order.state().status == OrderStatus::Valid => continue,
+                Ok(()) => {}
+                Err(AcmeError::Problem { subproblems, detail, .. }) if order.state().status != OrderStatus::Valid => {
+                    let named = subproblems.into_iter().filter_map(|of| Some((of.identifier?, of.detail)));
+                    let names = named.filter(|(name, _)| self.has(name)).collect();
+                    return Ok(Err(Outcome::Failed { names, why: detail }));
+                }
+                Err(error) => {
+                    if started.elapsed() > self.orders.settings.patience {
+                        return Ok(Err(self.broken(&error)));
+                    }
+                    tokio::time::sleep(pause(self.session.seen().retry_after, tries)).await;
+                    tries += 1;
+                    // Whether the CA has taken the request is told by the order.
+                    let _seen = order.refresh().await;
+                    continue;
+                }
+            }
+            if started.elapsed() > self.orders.settings.patience {
+                let why = "the CA did not issue in time".to_owned();
+                return Ok(Err(Outcome::Unreachable { retry_after: None, why }));
+            }
+            tokio::time::sleep(pause(self.session.seen().retry_after, tries)).await;
+            tries += 1;
+        }
+    }
+
+    /// The certificate's private key: the one on disk, or a new one that is on disk now.
+    async fn key(&mut self) -> Result<String, OrderError> {
+        let (slot, permit, kind) = (Arc::clone(self.slot), self.open.permit.clone(), self.orders.settings.key_type);
+        self.open.stage = Stage::Finalizing;
+        let open = self.open.clone();
+        let names = self.item.names.clone();
+        blocking(move || {
+            if let Some(key) = slot.key(&permit)? {
+                return Ok(key);
+            }
+            let key = request::key(kind).map_err(|error| bad_key(&names, error))?;
+            slot.write_key(&permit, &key)?;
+            slot.write(&open)?;
+            Ok(key)
+        })
+        .await
+    }
+
+    /// The certificate has come: tells the gate and keeps it.
+    pub(super) async fn save(&mut self, pem: &str) -> Result<Outcome, OrderError> {
+        let number = self.open.permit.clone();
+        let told = self.orders.desk.ask(move |gate| gate.commit(&number)).await;
+        let untold = !matches!(told, Ok(_) | Err(GateError::NoPermit(_) | GateError::Permit { .. }));
+        let issued_at = told.map_or_else(|_error| self.orders.desk.now(), |told| told.permit.life.changed_at);
+        let mut tries = 0;
+        let lineage = loop {
+            let (store, slot, open) = (self.orders.store.clone(), Arc::clone(self.slot), self.open.clone());
+            let (pem, directory) = (pem.to_owned(), self.orders.wire.directory().url.clone());
+            let saved = blocking(move || {
+                let Some(key) = slot.key(&open.permit)? else { return Err(StoreError::NoOrder(open.permit)) };
+                store.save(&Issued {
+                    names: &open.names,
+                    account: &open.account,
+                    account_name: &open.account_name,
+                    directory: &directory,
+                    profile: open.profile.as_deref(),
+                    tenant: open.tenant.as_deref(),
+                    challenge: open.challenge.as_deref(),
+                    key_pem: &key,
+                    fullchain_pem: &pem,
+                    permit: &open.permit,
+                    plan: open.plan.as_ref(),
+                    replaces: open.replaces.as_deref(),
+                    issued_at,
+                })
+            });
+            match saved.await {
+                Ok(lineage) => break lineage,
+                Err(OrderError::Store(StoreError::Io { .. })) if tries < SAVES => {
+                    tokio::time::sleep(pause(None, tries)).await;
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        if untold {
+            self.open.stage = Stage::Issued;
+            self.keep().await?;
+        } else {
+            self.end().await?;
+        }
+        let of = &lineage.metadata;
+        // A rehearsal's certificates are dated by the clock: theirs is as long a life from where they were issued.
+        let valid_from = self.orders.desk.timescale().at(of.not_before);
+        let expires_at = valid_from.plus(of.not_after.since(of.not_before));
+        Ok(Outcome::Issued(Certified { issued_at, expires_at, requests: self.session.requests(), untold }))
+    }
+}
+
+fn bad_key(names: &crate::name::NameSet, error: request::RequestError) -> StoreError {
+    StoreError::Key { names: names.identifiers().first().map(ToString::to_string).unwrap_or_default(), error }
+}

@@ -1,0 +1,8 @@
+//! The issuer as it is run: against Pebble, with what other clients leave behind. `tests/get-tools` gets these; without them the tests fail.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::disallowed_methods, reason = "servers and clients take real time")]
+
+#[path = "issuer/account.rs"]
+mod account;
+#[path = "servers/servers.rs"]
+mod servers;
