@@ -22,6 +22,10 @@ pub struct IssueReport {
     pub issued: u64,
     /// Orders that were issued before, or by other processes.
     pub issued_elsewhere: u64,
+    /// Certificates that are held and kept fresh.
+    pub fresh: u64,
+    /// When the next thing is to be done.
+    pub next_at: Option<Timestamp>,
     /// Orders that `--only` left out.
     pub left_out: u64,
     /// Orders that failed.
@@ -76,7 +80,8 @@ impl IssueReport {
     #[must_use]
     pub fn new(ended: Ended, engine: &Engine, left_out: u64) -> Self {
         let standing = engine.standing();
-        let open = engine.jobs().filter(|job| job.state != State::Done && job.issued_at.is_none());
+        let fresh = |job: &Job| job.held && job.failures == 0 && job.state == State::Open;
+        let open = engine.jobs().filter(|job| job.state != State::Done && !fresh(job));
         let open: Vec<_> = open.collect();
         Self {
             certpace_issue: 1,
@@ -89,6 +94,8 @@ impl IssueReport {
             at: standing.now,
             issued: standing.issued,
             issued_elsewhere: standing.elsewhere,
+            fresh: engine.jobs().filter(|job| fresh(job)).count() as u64,
+            next_at: standing.next_at,
             left_out,
             failed: standing.failed,
             lost: standing.lost,
@@ -116,6 +123,7 @@ impl IssueReport {
             }
         };
         line(self.issued_elsewhere, "orders were issued before, or by other processes");
+        line(self.fresh, "certificates are kept fresh");
         line(self.left_out, "orders left out by --only");
         line(self.failed, "orders failed");
         line(self.refused, "orders refused by the CA (429)");

@@ -105,6 +105,7 @@ impl Engine {
             Outcome::Issued(certified) => {
                 let job = self.jobs.job_mut(id);
                 (job.issued_at, job.failures, job.last_error) = (Some(certified.issued_at), 0, None);
+                (job.held, job.asked_at, job.ask_again_at) = (true, None, None);
                 self.standing.issued += 1;
                 self.standing.requests += certified.requests;
                 self.standing.last_issued_at = self.standing.last_issued_at.max(Some(certified.issued_at));

@@ -27,6 +27,8 @@ pub struct Job {
     pub order: Option<u64>,
     /// Where it stands.
     pub state: State,
+    /// Whether a certificate is held, which is to be kept fresh.
+    pub held: bool,
     /// How often it failed in a row.
     pub failures: u32,
     /// What went wrong last.
@@ -142,6 +144,7 @@ impl Jobs {
             planned_at: at,
             order: item.plan.as_ref().map(|plan| plan.order),
             state: State::Open,
+            held: held.is_some(),
             failures: 0,
             last_error: None,
             issued_at: None,
