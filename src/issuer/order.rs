@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use instant_acme::{Order, OrderStatus};
 
+use kept::blocking;
+
 use super::challenge::{Challenges, Kind};
 use super::desk::Desk;
 use super::key::AccountKey;
@@ -440,12 +442,4 @@ impl Work<'_> {
         let (slot, permit) = (Arc::clone(self.slot), self.open.permit.clone());
         blocking(move || slot.end(&permit)).await
     }
-}
-
-/// Work on files, on a thread that may block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, OrderError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    Ok(done.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?)
 }

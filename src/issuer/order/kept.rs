@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{OrderError, Orders, blocking};
+use super::{OrderError, Orders};
 use crate::gate::Task;
-use crate::issuer::store::{Lineage, Notes, OpenOrder, Split};
+use crate::issuer::store::{Lineage, Notes, OpenOrder, Split, StoreError};
 use crate::name::NameSet;
 
 impl Orders {
@@ -51,4 +51,12 @@ impl Orders {
         let store = self.store.clone();
         blocking(move || store.note(&names, &notes)).await
     }
+}
+
+/// Work on files, on a thread that may block.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, OrderError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?)
 }
