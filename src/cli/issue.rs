@@ -120,7 +120,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         ledger.remember();
         progress.end();
         let ended = ended.map_err(start::explained)?;
-        let report = IssueReport::new(ended, &engine, source.skipped());
+        let report = IssueReport::new(ended, &engine, source.to_come(), source.skipped());
         let text = match context.format {
             Format::Json => json::pretty(&report),
             Format::Text => report.text(),

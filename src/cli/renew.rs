@@ -114,7 +114,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         ledger.remember();
         progress.end();
         let ended = ended.map_err(start::explained)?;
-        let report = IssueReport::new(ended, &engine, 0);
+        let report = IssueReport::new(ended, &engine, None, 0);
         context.terminal.answer(&match context.format {
             Format::Json => json::pretty(&report),
             Format::Text => report.text(),

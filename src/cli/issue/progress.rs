@@ -125,10 +125,10 @@ impl Progress {
 
     fn stands(&mut self, standing: &Standing) {
         let done = standing.issued + standing.elsewhere;
-        let next = standing.next_at.map(|at| format!(", next {at}")).unwrap_or_default();
+        let next = standing.next_at.map(|at| format!(", next {} UTC", at.minute())).unwrap_or_default();
         // What is late by now takes at least until its time.
         let ends = self.ends.filter(|ends| *ends > standing.now);
-        let ends = ends.map(|at| format!(", done {at}")).unwrap_or_default();
+        let ends = ends.map(|at| format!(", done {} UTC", at.minute())).unwrap_or_default();
         let text = format!("{} under way, {} failed{next}{ends}", standing.in_flight, standing.failed);
         if !self.bar.is_hidden() {
             self.bar.set_position(done);
@@ -136,7 +136,7 @@ impl Progress {
         } else if self.said.elapsed() >= EVERY {
             self.said = Stopwatch::start();
             let of = self.total.map(|total| format!(" of {total}")).unwrap_or_default();
-            self.warn_plain(&format!("{}: {done}{of} issued, {text}", standing.now));
+            self.warn_plain(&format!("{} UTC: {done}{of} issued, {text}", standing.now.second()));
         }
     }
 
