@@ -86,7 +86,7 @@ const EXAMPLES: &str = "Examples:
   certpace test scenarios               run scenarios, and hold them to what they expect
   certpace check www.example.com        may this order go out now?
   certpace gate run --names example.com -- certbot certonly -d example.com
-  certpace issue plan.jsonl --webroot /var/www/html      perform a plan
+  certpace issue plan.jsonl             perform a plan: order, validate, fetch, keep
   certpace account create --agree-tos   an account to order with, made once
   certpace status --expiring 14         which certificates expire soon, and what is done about it
   certpace enforce --upstream URL       enforce the limits in front of a test CA, such as Pebble

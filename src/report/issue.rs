@@ -83,7 +83,10 @@ impl IssueReport {
     pub fn new(ended: Ended, engine: &Engine, to_come: Option<u64>, left_out: u64) -> Self {
         let standing = engine.standing();
         let fresh = |job: &Job| job.held && job.failures == 0 && job.state == State::Open;
+        // Where it was stopped, those whose turn has not come are no news.
+        let all = matches!(ended, Ended::Done | Ended::Stuck);
         let open = engine.jobs().filter(|job| job.state != State::Done && !fresh(job));
+        let open = open.filter(|job| all || job.last_error.is_some());
         let open: Vec<_> = open.collect();
         Self {
             certpace_issue: 1,
@@ -140,7 +143,7 @@ impl IssueReport {
             text.push_str(&format!("\nNot there: {}\n", grouped(self.open_count)));
             for open in &self.open {
                 let order = open.order.map(|order| format!("order {order}: ")).unwrap_or_default();
-                let why = open.last_error.as_deref().unwrap_or("its time has not come");
+                let why = open.last_error.as_deref().unwrap_or("not ordered yet");
                 text.push_str(&format!("  {order}{}: {why}\n", open.names.join(", ")));
             }
         }
