@@ -27,6 +27,8 @@ pub mod man;
 pub mod output;
 pub mod plan;
 pub mod plan_file;
+#[cfg(feature = "acme")]
+pub mod renew;
 pub mod scenario;
 pub mod show;
 pub mod simulate;
@@ -84,7 +86,7 @@ const EXAMPLES: &str = "Examples:
   certpace test scenarios               run scenarios, and hold them to what they expect
   certpace check www.example.com        may this order go out now?
   certpace gate run --names example.com -- certbot certonly -d example.com
-  certpace issue plan.jsonl --webroot /var/www/html      perform a plan
+  certpace issue plan.jsonl             perform a plan: order, validate, fetch, keep
   certpace account create --agree-tos   an account to order with, made once
   certpace status --expiring 14         which certificates expire soon, and what is done about it
   certpace enforce --upstream URL       enforce the limits in front of a test CA, such as Pebble
@@ -155,6 +157,9 @@ pub enum Command {
     /// Perform a plan: order, validate, fetch and keep its certificates
     #[cfg(feature = "acme")]
     Issue(Box<issue::Args>),
+    /// Keep the certificates of the store fresh, by the CA's renewal information
+    #[cfg(feature = "acme")]
+    Renew(Box<renew::Args>),
     /// The accounts that certificates are ordered with
     #[cfg(feature = "acme")]
     Account(account::Args),
@@ -186,6 +191,8 @@ impl Command {
             Self::Ledger(args) => ledger::run(args, &Context::load(global, clock)?),
             #[cfg(feature = "acme")]
             Self::Issue(args) => issue::run(args, &Context::load(global, clock)?),
+            #[cfg(feature = "acme")]
+            Self::Renew(args) => renew::run(args, &Context::load(global, clock)?),
             #[cfg(feature = "acme")]
             Self::Account(args) => account::run(args, &Context::load(global, clock)?),
             #[cfg(feature = "acme")]

@@ -13,9 +13,9 @@ mod gate {
     mod backoff;
     mod clocks;
     mod concurrency;
-    mod leave;
     mod full_disk;
     mod importing;
+    mod leave;
     mod life;
     mod model;
     mod odd;

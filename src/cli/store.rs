@@ -14,7 +14,7 @@ use crate::issuer::store::Store;
 #[command(next_help_heading = "Store")]
 pub struct StoreOptions {
     /// The folder of certificates, accounts and open orders [default: `store` in your state folder]
-    #[arg(long, value_name = "DIR", env = "CERTPACE_STORE")]
+    #[arg(long, value_name = "DIR", env = "CERTPACE_STORE", hide_env_values = true)]
     pub store: Option<PathBuf>,
 }
 

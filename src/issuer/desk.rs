@@ -106,6 +106,13 @@ impl Desk {
         self.0.timescale
     }
 
+    /// A date of a certificate that is valid from `not_before`, in the ledger's time: a rehearsal's certificates are dated by the clock, and
+    /// live as long in its time as they would in earnest.
+    #[must_use]
+    pub fn of_certificate(&self, not_before: Timestamp, at: Timestamp) -> Timestamp {
+        self.0.timescale.at(not_before).plus(at.since(not_before))
+    }
+
     /// How long the clock takes for a span of the ledger's time; a day at most, since clocks are set.
     #[must_use]
     pub fn real(&self, span: Span) -> Duration {

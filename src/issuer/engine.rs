@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 use super::order::{Item, OrderError, Orders, Outcome};
-use super::store::{OpenOrder, Slot};
+use super::store::{Lineage, OpenOrder, Slot};
 use super::wire::{AcmeError, RenewalAnswer};
 use crate::agent::{Action, Agent, CertificateId, Config, Held};
 use crate::gate::{Answer, Blocking, GateError};
@@ -26,8 +26,9 @@ use crate::plan::Share;
 use crate::psl::SuffixList;
 use crate::time::{Span, Timestamp};
 
+pub use answers::held;
 use jobs::Jobs;
-pub use jobs::{Job, State};
+pub use jobs::{Holding, Job, State};
 
 /// Failures of a name after which nobody waits for it any more, where there is nothing else to do: from then on it is tried daily.
 const HOPELESS: u32 = 4;
@@ -43,8 +44,8 @@ pub struct Work {
     pub item: Item,
     /// Not before.
     pub at: Timestamp,
-    /// The certificate held, with its id in renewal information.
-    pub held: Option<(Held, Option<String>)>,
+    /// The certificate held.
+    pub held: Option<(Held, Holding)>,
     /// An order of it that an earlier process has left, and in which slot.
     pub open: Option<(OpenOrder, Arc<Slot>)>,
 }
@@ -190,6 +191,10 @@ enum Told {
     Answer(CertificateId, Result<Answer, GateError>),
     Ended(CertificateId, Result<Outcome, OrderError>, Option<Timestamp>),
     Window(CertificateId, Result<RenewalAnswer, AcmeError>),
+    /// Another process has renewed the certificate held.
+    Newer(CertificateId, Box<Lineage>),
+    /// A split is kept, or notes are.
+    Kept(Result<(), OrderError>),
     /// After a refusal: when the gate thinks that it fits.
     Refused(CertificateId, Outcome, Result<Answer, GateError>),
     Cancelled,
@@ -240,9 +245,15 @@ impl Engine {
         self.random.next_u64()
     }
 
-    /// Takes work in.
+    /// Takes work in. A certificate that is held already is known to be newer, if it is.
     pub fn add(&mut self, work: Work) -> CertificateId {
         let now = self.now();
+        if let Some((held, holding)) = &work.held
+            && let Some(id) = self.jobs.holds(&work.item.names)
+        {
+            self.newer(id, *held, holding.clone());
+            return id;
+        }
         let (wanted, job, open) = self.jobs.take_in(work, &self.suffixes);
         let draw = self.draw();
         let id = self.agent.add(wanted, now, draw);
@@ -250,9 +261,9 @@ impl Engine {
         id
     }
 
-    /// The CA has told the window of a certificate held.
-    pub fn suggest(&mut self, id: CertificateId, answer: &RenewalAnswer) {
-        self.window(id, Ok(answer.clone()));
+    /// What the CA has told of the window of a certificate held.
+    pub fn suggest(&mut self, id: CertificateId, answer: Result<RenewalAnswer, AcmeError>) {
+        self.window(id, answer);
     }
 
     /// The jobs that there are.
@@ -320,7 +331,9 @@ impl Engine {
 
     /// Whether nothing is worth waiting for, while nothing is under way.
     fn nothing_left(&self, wake: Option<Timestamp>, more: bool) -> Option<Ended> {
-        let stuck = || if self.jobs.open().next().is_some() { Ended::Stuck } else { Ended::Done };
+        // What is kept fresh is never done, but may be well.
+        let lacks = |job: &Job| !self.settings.keeps || job.state == State::Stopped || job.failures > 0;
+        let stuck = || if self.jobs.open().any(lacks) { Ended::Stuck } else { Ended::Done };
         if self.settings.once && wake.is_none_or(|at| at > self.now()) {
             return Some(stuck());
         }
@@ -340,10 +353,10 @@ impl Engine {
                 Ok(Some(told)) => self.hear(told, watch),
                 Ok(None) | Err(_) => break,
             }
-            // What the agent wants given back is given back; nothing else goes out.
+            // What is permitted and not sent yet is given back; nothing else goes out.
             while let Some(action) = self.agent.poll(Timestamp::from_unix_nanos(i64::MIN)) {
-                if let Action::Cancel { .. } = action {
-                    self.act(action, self.now(), watch);
+                if let Action::Cancel { permit } | Action::Order { permit, .. } = action {
+                    self.give_back(permit);
                 }
             }
         }

@@ -5,6 +5,7 @@
 //! that is killed leaves at most one order of which nobody knows anything, and no certificate without its key.
 
 mod finish;
+mod kept;
 mod resume;
 mod validate;
 
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 use instant_acme::{Order, OrderStatus};
 use tokio::sync::{Mutex, MutexGuard};
+
+use kept::blocking;
 
 use super::challenge::{Challenges, Kind};
 use super::desk::Desk;
@@ -94,12 +97,16 @@ pub enum Outcome {
 }
 
 /// A certificate that came.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Certified {
     /// When, by the ledger's time.
     pub issued_at: Timestamp,
     /// When it expires, by the same.
     pub expires_at: Timestamp,
+    /// Its id in renewal information.
+    pub ari_id: Option<String>,
+    /// The first second of its validity, by its own dates.
+    pub not_before: Timestamp,
     /// How many requests it took.
     pub requests: u64,
     /// The ledger did not take note of it: the next process tells it.
@@ -180,12 +187,6 @@ impl Orders {
     /// As [`Self::perform`].
     pub async fn resume(&self, item: &Item, open: OpenOrder, slot: &Arc<Slot>) -> Result<Outcome, OrderError> {
         self.work(item, open, slot).await?.go_on().await
-    }
-
-    /// What this process has kept of an order that it has not settled.
-    pub(super) async fn left(&self, permit: &str) -> Result<Option<OpenOrder>, OrderError> {
-        let (slot, permit) = (Arc::clone(&self.slot), permit.to_owned());
-        blocking(move || slot.open_order(&permit)).await
     }
 
     fn open(&self, item: &Item, permit: &str, replaces: Option<String>) -> OpenOrder {
@@ -308,6 +309,10 @@ impl Work<'_> {
                 self.refused(Refusal::default()).await?;
                 Ok(Outcome::Unreachable { retry_after, why })
             }
+            AcmeError::Problem { kind, .. } if kind == "badNonce" => {
+                self.refused(Refusal::default()).await?;
+                Ok(Outcome::Unreachable { retry_after: None, why })
+            }
             AcmeError::Problem { kind, .. } if kind == "alreadyReplaced" => {
                 self.refused(Refusal::default()).await?;
                 Ok(Outcome::AlreadyReplaced)
@@ -396,12 +401,4 @@ impl Work<'_> {
         let (slot, permit) = (Arc::clone(self.slot), self.open.permit.clone());
         blocking(move || slot.end(&permit)).await
     }
-}
-
-/// Work on files, on a thread that may block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, OrderError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    Ok(done.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?)
 }

@@ -6,6 +6,7 @@
 //! DIR/certificates/<first name>-<hash>/live        a link to the one in use: archive/0001
 //! DIR/certificates/<first name>-<hash>/notes.json  when it is to be renewed, and what went wrong last
 //! DIR/orders/1/<permit>.json, <permit>.key.pem     open orders of the process that has slot 1
+//! DIR/splits/<order and hash>.json                 orders that are ordered in parts, since a name failed
 //! ```
 //!
 //! Whatever is acknowledged is on disk. A file is written aside, synced and renamed, a certificate with its key as a folder of its own: nobody
@@ -18,6 +19,7 @@ mod document;
 mod files;
 mod lineage;
 mod slot;
+mod split;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,9 +32,10 @@ use crate::name::NameSet;
 use document::Document;
 pub use lineage::{Issued, LastError, Lineage, Metadata, Notes};
 pub use slot::{OpenOrder, PlanOrder, Slot, Stage};
+pub use split::Split;
 
 /// What may lie in a folder that is to become a store, beside names that begin with a dot.
-const ENTRIES: [&str; 5] = ["store.json", "accounts", "certificates", "orders", "lost+found"];
+const ENTRIES: [&str; 6] = ["store.json", "accounts", "certificates", "orders", "splits", "lost+found"];
 
 /// A folder of certificates and open orders.
 #[derive(Clone, Debug)]
@@ -143,6 +146,26 @@ impl Store {
 
     fn orders(&self) -> PathBuf {
         self.root.join("orders")
+    }
+
+    fn splits(&self) -> PathBuf {
+        self.root.join("splits")
+    }
+
+    /// Keeps that an order is ordered in parts.
+    ///
+    /// # Errors
+    /// Where it can't be written.
+    pub fn write_split(&self, split: &Split) -> Result<(), StoreError> {
+        split::write(&self.splits(), split)
+    }
+
+    /// The parts of orders of that plan, or of no plan, that are not split themselves; each with the split that it came of.
+    ///
+    /// # Errors
+    /// Where one can't be read.
+    pub fn parts(&self, plan: Option<&str>) -> Result<Vec<(NameSet, Split)>, StoreError> {
+        split::parts(&self.splits(), plan)
     }
 
     /// Takes the first slot that nobody has, until it is dropped or the process ends. The slot of a process that was killed is free again, and

@@ -22,6 +22,12 @@ pub struct IssueReport {
     pub issued: u64,
     /// Orders that were issued before, or by other processes.
     pub issued_elsewhere: u64,
+    /// Certificates that are held and kept fresh.
+    pub fresh: u64,
+    /// When the next thing is to be done.
+    pub next_at: Option<Timestamp>,
+    /// Orders of the plan that are still to come; `None`: there is no plan.
+    pub to_come: Option<u64>,
     /// Orders that `--only` left out.
     pub left_out: u64,
     /// Orders that failed.
@@ -72,11 +78,15 @@ impl OpenReport {
 }
 
 impl IssueReport {
-    /// What came of what an engine did; `left_out` by `--only`.
+    /// What came of what an engine did, of a plan with `to_come` orders that it has not seen; `left_out` by `--only`.
     #[must_use]
-    pub fn new(ended: Ended, engine: &Engine, left_out: u64) -> Self {
+    pub fn new(ended: Ended, engine: &Engine, to_come: Option<u64>, left_out: u64) -> Self {
         let standing = engine.standing();
-        let open = engine.jobs().filter(|job| job.state != State::Done && job.issued_at.is_none());
+        let fresh = |job: &Job| job.held && job.failures == 0 && job.state == State::Open;
+        // Where it was stopped, those whose turn has not come are no news.
+        let all = matches!(ended, Ended::Done | Ended::Stuck);
+        let open = engine.jobs().filter(|job| job.state != State::Done && !fresh(job));
+        let open = open.filter(|job| all || job.last_error.is_some());
         let open: Vec<_> = open.collect();
         Self {
             certpace_issue: 1,
@@ -89,6 +99,9 @@ impl IssueReport {
             at: standing.now,
             issued: standing.issued,
             issued_elsewhere: standing.elsewhere,
+            fresh: engine.jobs().filter(|job| fresh(job)).count() as u64,
+            next_at: standing.next_at,
+            to_come,
             left_out,
             failed: standing.failed,
             lost: standing.lost,
@@ -107,7 +120,7 @@ impl IssueReport {
     pub fn text(&self) -> String {
         let mut text = format!("{} certificates issued", grouped(self.issued));
         if let Some(last) = self.last_issued_at {
-            text.push_str(&format!(", the last at {last}"));
+            text.push_str(&format!(", the last at {} UTC", last.second()));
         }
         text.push('\n');
         let mut line = |count: u64, what: &str| {
@@ -116,6 +129,8 @@ impl IssueReport {
             }
         };
         line(self.issued_elsewhere, "orders were issued before, or by other processes");
+        line(self.fresh, "certificates are kept fresh");
+        line(self.to_come.unwrap_or(0), "orders are still to come");
         line(self.left_out, "orders left out by --only");
         line(self.failed, "orders failed");
         line(self.refused, "orders refused by the CA (429)");
@@ -128,7 +143,7 @@ impl IssueReport {
             text.push_str(&format!("\nNot there: {}\n", grouped(self.open_count)));
             for open in &self.open {
                 let order = open.order.map(|order| format!("order {order}: ")).unwrap_or_default();
-                let why = open.last_error.as_deref().unwrap_or("its time has not come");
+                let why = open.last_error.as_deref().unwrap_or("not ordered yet");
                 text.push_str(&format!("  {order}{}: {why}\n", open.names.join(", ")));
             }
         }

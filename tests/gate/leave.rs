@@ -50,6 +50,22 @@ fn an_order_of_a_plan_is_issued_once_whoever_performs_it() {
 }
 
 #[test]
+fn an_order_whose_names_go_out_another_way_is_settled() {
+    over_every_store(&letsencrypt(), |world| {
+        let asked = Request { task: task("p", 3), ..of(&["a.example.com", "b.example.com"]) };
+        let (names, settled) = (asked.names.clone(), task("p", 3).unwrap());
+        world.gate().settle(&names, &settled, "one").unwrap();
+        assert_eq!(world.ask(&asked).verdict, Verdict::Never(Never::Done(settled.clone())));
+        let before = world.gate().mark();
+        world.gate().settle(&names, &settled, "one").unwrap();
+        assert_eq!(world.gate().mark(), before);
+        // Its parts are other sets.
+        world.allowed(&Request { task: task("p", 3), ..of(&["a.example.com"]) });
+        world.allowed(&Request { task: None, ..asked });
+    });
+}
+
+#[test]
 fn a_rehearsal_runs_alike_for_all_who_come() {
     over_every_store(&letsencrypt(), |world| {
         let first = {

@@ -1,5 +1,6 @@
 //! The orders of a plan file, by time; read as they come due, since there may be millions.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufReader, Read as _};
@@ -13,9 +14,10 @@ use super::super::plan_file::PlanFile;
 use super::super::{Context, Exit};
 use super::Args;
 use super::start::AccountBook;
+use crate::agent::Held;
 use crate::gate::{Request, Task, Verdict};
 use crate::issuer::challenge::Kind;
-use crate::issuer::engine::{Source, SourceError, Work};
+use crate::issuer::engine::{Holding, Source, SourceError, Work};
 use crate::issuer::order::Item;
 use crate::issuer::store::PlanOrder as Place;
 use crate::name::{NameSet, SetKey};
@@ -99,6 +101,17 @@ impl PlanSource {
         self.taken.insert((order, names.key()));
     }
 
+    /// Whether it is.
+    pub(super) fn is_taken(&self, order: u64, names: &NameSet) -> bool {
+        self.taken.contains(&(order, names.key()))
+    }
+
+    /// How many orders were not read yet.
+    pub(super) fn to_come(&self) -> Option<u64> {
+        let read = self.file.orders_read() - u64::from(self.next.is_some());
+        Some(self.file.head.orders()?.saturating_sub(read))
+    }
+
     /// How many orders `--only` left out.
     pub(super) fn skipped(&self) -> u64 {
         self.skipped
@@ -125,16 +138,14 @@ impl PlanSource {
                 names,
                 account: self.accounts.of(&order.account)?,
                 profile: Some(order.profile.into_owned()).filter(|profile| !profile.is_empty()),
-                tenant: order.tenant.map(std::borrow::Cow::into_owned),
+                tenant: order.tenant.map(Cow::into_owned),
                 challenge: order.challenge.as_deref().and_then(Kind::parse),
                 plan: Some(Place { plan: self.hash.clone(), order: place }),
             };
+            let replaces = order.replaces.map(Cow::into_owned);
             let held = order.held.map(|held| {
-                let held = crate::agent::Held::new(held.issued_at, held.expires_at);
-                (
-                    crate::agent::Held { renew_at: Some(order.at), ..held },
-                    order.replaces.map(std::borrow::Cow::into_owned),
-                )
+                let (of, not_before) = (Held::new(held.issued_at, held.expires_at), held.issued_at);
+                (Held { renew_at: Some(order.at), ..of }, Holding { ari_id: replaces, not_before })
             });
             self.next = Some(Next { at: order.at, work: Work { item, at: order.at, held, open: None } });
         }

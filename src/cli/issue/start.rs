@@ -214,7 +214,7 @@ pub fn check_policy(head: &PlanHead, context: &Context) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Where the store can't be read, or an account of theirs is gone.
-pub fn take_up(engine: &mut Engine, orders: &Orders, source: &mut PlanSource) -> anyhow::Result<()> {
+pub(super) fn take_up(engine: &mut Engine, orders: &Orders, source: &mut PlanSource) -> anyhow::Result<()> {
     let own = Arc::clone(&orders.slot);
     let others = orders.store.orphans()?.into_iter().map(Arc::new);
     for slot in std::iter::once(own).chain(others) {
@@ -224,6 +224,53 @@ pub fn take_up(engine: &mut Engine, orders: &Orders, source: &mut PlanSource) ->
                 source.took(plan.order, &open.names);
             }
             engine.add(left(open, account, &slot));
+        }
+    }
+    let hash = source.hash().to_owned();
+    for (names, split) in orders.store.parts(Some(&hash))? {
+        let Some(plan) = split.plan.clone() else { continue };
+        let item = Item {
+            account: source.accounts().of(&split.account)?,
+            profile: split.profile.clone(),
+            tenant: split.tenant.clone(),
+            challenge: split.challenge.as_deref().and_then(Kind::parse),
+            plan: Some(plan.clone()),
+            names,
+        };
+        source.took(plan.order, &split.names);
+        if source.is_taken(plan.order, &item.names) {
+            // It is under way.
+            continue;
+        }
+        engine.add(Work { item, at: orders.desk.now(), held: None, open: None });
+    }
+    Ok(())
+}
+
+/// Orders that are of no plan, which an earlier process has left, and parts of certificates that were ordered without a name.
+///
+/// # Errors
+/// As [`take_up`].
+pub fn take_up_others(engine: &mut Engine, orders: &Orders, accounts: &mut AccountBook) -> anyhow::Result<()> {
+    let own = Arc::clone(&orders.slot);
+    let others = orders.store.orphans()?.into_iter().map(Arc::new);
+    for slot in std::iter::once(own).chain(others) {
+        for open in slot.open_orders()?.into_iter().filter(|open| open.plan.is_none()) {
+            let account = accounts.of(&open.account)?;
+            engine.add(left(open, account, &slot));
+        }
+    }
+    for (names, split) in orders.store.parts(None)? {
+        if orders.store.lineage(&names)?.is_none() {
+            let item = Item {
+                account: accounts.of(&split.account)?,
+                profile: split.profile,
+                tenant: split.tenant,
+                challenge: split.challenge.as_deref().and_then(Kind::parse),
+                plan: None,
+                names,
+            };
+            engine.add(Work { item, at: orders.desk.now(), held: None, open: None });
         }
     }
     Ok(())

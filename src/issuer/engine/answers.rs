@@ -1,14 +1,18 @@
 //! What the tasks tell, as the agent's events.
 
-use super::{Engine, Event, IN_HAND, Job, Standing, State, Told, Work};
-use crate::agent::{self, CertificateId, NameId};
+use super::{Engine, Event, Holding, IN_HAND, Job, Standing, State, Told, Work};
+use crate::agent::{self, CertificateId, Held, NameId, Window};
 use crate::gate::{Answer, Blocking, GateError, Never, Verdict};
-use crate::issuer::order::{Item, OrderError, Outcome};
+use crate::issuer::desk::Desk;
+use crate::issuer::order::{Certified, Item, OrderError, Outcome};
+use crate::issuer::store::{LastError, Lineage, Notes, Split};
 use crate::issuer::wire::{AcmeError, RenewalAnswer};
 use crate::limits::LimitName;
 use crate::name::NameSet;
 use crate::time::{Span, Timestamp};
 
+/// By when a certificate is replaced that the CA wants replaced at once.
+const REVOKED: Span = Span::from_hours(24);
 /// How late an order may go out without being counted as late.
 const LATE: Span = Span::from_seconds(60);
 
@@ -28,6 +32,13 @@ impl Engine {
             }
             Told::Refused(id, outcome, asked) => self.refused(id, &outcome, asked, watch),
             Told::Window(id, answer) => self.window(id, answer),
+            Told::Newer(id, lineage) => {
+                let (held, holding) = held(&lineage, &self.orders.desk);
+                self.newer(id, held, holding);
+            }
+            Told::Kept(Ok(())) => {}
+            // What is not kept is found out again, or told to no other process.
+            Told::Kept(Err(error)) => watch(Event::Note(&error.to_string())),
             Told::Cancelled => {}
         }
     }
@@ -94,6 +105,7 @@ impl Engine {
             Outcome::Issued(certified) => {
                 let job = self.jobs.job_mut(id);
                 (job.issued_at, job.failures, job.last_error) = (Some(certified.issued_at), 0, None);
+                (job.held, job.asked_at, job.ask_again_at) = (true, None, None);
                 self.standing.issued += 1;
                 self.standing.requests += certified.requests;
                 self.standing.last_issued_at = self.standing.last_issued_at.max(Some(certified.issued_at));
@@ -103,7 +115,16 @@ impl Engine {
                 }
                 if self.settings.keeps {
                     let (issued_at, expires_at) = (certified.issued_at, certified.expires_at);
+                    let whole = self.jobs.inside_mut(id).and_then(|inside| {
+                        let Certified { ari_id, not_before, .. } = certified;
+                        inside.held = Some(Holding { ari_id, not_before });
+                        inside.whole.take()
+                    });
                     self.tell(id, agent::Event::Issued { issued_at, expires_at });
+                    self.keep_notes(id);
+                    if let Some(whole) = whole {
+                        self.supersede(id, whole);
+                    }
                 } else {
                     self.close(id);
                 }
@@ -112,6 +133,7 @@ impl Engine {
                 self.standing.failed += 1;
                 self.note_failure(id, &why);
                 watch(Event::Failed(self.jobs.job(id), &names));
+                self.keep_notes(id);
                 let names = self.ids(id, names.iter().map(|(name, _)| name.as_str()));
                 self.tell(id, agent::Event::Failed { names: &names });
             }
@@ -182,11 +204,78 @@ impl Engine {
         self.jobs.close(id);
     }
 
+    /// The certificate held is a newer one than was known.
+    pub(super) fn newer(&mut self, id: CertificateId, held: Held, holding: Holding) {
+        if self.agent.held(id).is_some_and(|known| known.issued_at >= held.issued_at) {
+            return;
+        }
+        if let Some(inside) = self.jobs.inside_mut(id) {
+            inside.held = Some(holding);
+        }
+        self.tell(id, agent::Event::Issued { issued_at: held.issued_at, expires_at: held.expires_at });
+    }
+
+    /// Keeps what is known of a certificate held, for the next process and for people.
+    fn keep_notes(&mut self, id: CertificateId) {
+        let (Some(held), Some(inside)) = (self.agent.held(id).copied(), self.jobs.inside(id)) else { return };
+        // Of a certificate that some name was left out of, the whole one is noted.
+        let names = inside.whole.as_ref().unwrap_or(&inside.item.names).clone();
+        let job = self.jobs.job(id);
+        let at = self.now();
+        let notes = Notes {
+            renew_at: held.renew_at,
+            window: held.window,
+            asked_at: job.asked_at,
+            ask_again_at: job.ask_again_at,
+            deadline: held.deadline,
+            replaced: held.replaced,
+            failures: job.failures,
+            last_error: job.last_error.clone().map(|text| LastError { at, text }),
+            superseded_by: None,
+        };
+        let orders = std::sync::Arc::clone(&self.orders);
+        self.spawn(async move { Told::Kept(orders.note(names, notes).await) });
+    }
+
+    /// The certificate for `whole` is not renewed any more: this one has its names, but for one that failed.
+    fn supersede(&mut self, id: CertificateId, whole: NameSet) {
+        let Some(names) = self.jobs.inside(id).map(|inside| inside.item.names.clone()) else { return };
+        let orders = std::sync::Arc::clone(&self.orders);
+        self.spawn(async move {
+            let kept = async {
+                let folder = orders.held(&names).await?.map(|of| of.folder.display().to_string());
+                let Some(of) = orders.held(&whole).await? else { return Ok(()) };
+                orders.note(whole, Notes { superseded_by: folder, ..of.notes }).await
+            };
+            Told::Kept(kept.await)
+        });
+    }
+
     /// The CA has told the window of a certificate held, or not.
     pub(super) fn window(&mut self, id: CertificateId, answer: Result<RenewalAnswer, AcmeError>) {
+        let now = self.now();
         match answer {
             Ok(RenewalAnswer { window, retry_after, .. }) => {
+                let desk = &self.orders.desk;
+                let held = self.jobs.inside(id).and_then(|inside| inside.held.as_ref());
+                let from = held.map_or(window.start, |held| held.not_before);
+                let of = |at| desk.of_certificate(from, at);
+                let window = Window { start: of(window.start), end: of(window.end) };
+                let job = self.jobs.job_mut(id);
+                (job.asked_at, job.ask_again_at) = (Some(now), retry_after.map(|span| now.plus(span)));
                 self.tell(id, agent::Event::RenewalInfo { window, retry_after });
+                // A window that was moved into the past: the certificate is, or will be, revoked.
+                let moved = self.agent.held(id).filter(|held| held.deadline.is_none()).copied().filter(|held| {
+                    let expected = self.settings.agent.renewal.window(held.issued_at, held.expires_at);
+                    window.end <= now && window.end < expected.0
+                });
+                if let Some(held) = moved {
+                    let deadline = held.expires_at.min(now.plus(REVOKED));
+                    self.tell(id, agent::Event::Revoked { deadline });
+                }
+                if self.settings.keeps {
+                    self.keep_notes(id);
+                }
             }
             Err(error) => {
                 let lasting = matches!(error, AcmeError::Problem { .. } | AcmeError::Local { .. });
@@ -210,6 +299,19 @@ impl Engine {
         let (Ok(rest), Ok(alone)) = (rest, alone) else { unreachable!("they are parts of a set") };
         let at = self.now();
         let (failures, last_error) = (self.jobs.job(from).failures, self.jobs.job(from).last_error.clone());
+        let split = Split {
+            names: item.names.clone(),
+            rest: rest.clone(),
+            alone: alone.clone(),
+            account: item.account.url.clone(),
+            profile: item.profile.clone(),
+            tenant: item.tenant.clone(),
+            challenge: item.challenge.map(|kind| kind.as_str().to_owned()),
+            plan: item.plan.clone(),
+        };
+        let orders = std::sync::Arc::clone(&self.orders);
+        self.spawn(async move { Told::Kept(orders.keep_split(split).await) });
+        let whole = item.names.clone();
         let work = Work { item: Item { names: alone, ..item }, at, held: None, open: None };
         let (wanted, job, inside) = self.jobs.take_in(work, &self.suffixes);
         self.jobs.push(certificate, Job { failures, last_error, ..job }, inside);
@@ -218,9 +320,26 @@ impl Engine {
         (job.names, job.failures) = (rest.identifiers().iter().map(ToString::to_string).collect(), 0);
         if let Some(inside) = self.jobs.inside_mut(from) {
             inside.item.names = rest;
+            if inside.held.is_some() {
+                inside.whole.get_or_insert(whole);
+            }
         }
         watch(Event::Split(self.jobs.job(from), self.jobs.job(certificate)));
     }
+}
+
+/// What the agent and the engine know of a certificate of the store.
+#[must_use]
+pub fn held(lineage: &Lineage, desk: &Desk) -> (Held, Holding) {
+    let (of, notes) = (&lineage.metadata, &lineage.notes);
+    let held = Held {
+        renew_at: notes.renew_at,
+        window: notes.window,
+        deadline: notes.deadline,
+        replaced: notes.replaced,
+        ..Held::new(of.issued_at, desk.of_certificate(of.not_before, of.not_after))
+    };
+    (held, Holding { ari_id: of.ari_id.clone(), not_before: of.not_before })
 }
 
 /// Whether others need that bucket too.

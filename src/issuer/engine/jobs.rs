@@ -11,7 +11,7 @@ use crate::issuer::order::Item;
 use crate::issuer::store::{OpenOrder, Slot};
 use crate::ledger::bucket_name;
 use crate::limits::LimitName;
-use crate::name::Identifier;
+use crate::name::{Identifier, NameSet, SetKey};
 use crate::permits::PermitId;
 use crate::psl::SuffixList;
 use crate::time::Timestamp;
@@ -27,12 +27,18 @@ pub struct Job {
     pub order: Option<u64>,
     /// Where it stands.
     pub state: State,
+    /// Whether a certificate is held, which is to be kept fresh.
+    pub held: bool,
     /// How often it failed in a row.
     pub failures: u32,
     /// What went wrong last.
     pub last_error: Option<String>,
     /// When it was issued.
     pub issued_at: Option<Timestamp>,
+    /// When the CA was asked for its window last.
+    pub asked_at: Option<Timestamp>,
+    /// When it wants to be asked again.
+    pub ask_again_at: Option<Timestamp>,
 }
 
 /// Where a job stands.
@@ -49,10 +55,23 @@ pub enum State {
 /// All of a job that only those need who order it; gone once it is done.
 pub(super) struct Inside {
     pub(super) item: Item,
-    /// The certificate held, by its id in renewal information.
-    pub(super) held: Option<String>,
+    /// The certificate held.
+    pub(super) held: Option<Holding>,
+    /// The names of the certificate held, where one of them was left out.
+    pub(super) whole: Option<NameSet>,
+    /// The permit of the order that was sent last.
+    pub(super) permit: Option<String>,
     /// An order that an earlier process has left, and where.
     pub(super) open: Option<(OpenOrder, Arc<Slot>)>,
+}
+
+/// What the CA and the store know of a certificate held.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Holding {
+    /// Its id in renewal information.
+    pub ari_id: Option<String>,
+    /// The first second of its validity, by its own dates.
+    pub not_before: Timestamp,
 }
 
 /// Numbers for texts, and back.
@@ -86,6 +105,8 @@ pub(super) struct Jobs {
     wanted: u64,
     /// Account and name, by a space: two accounts' same name are two.
     names: Numbers,
+    /// By names, where certificates are kept fresh.
+    sets: FxHashMap<SetKey, CertificateId>,
     tenants: Numbers,
     gates: Numbers,
     permits: Numbers,
@@ -117,7 +138,7 @@ impl Jobs {
         gates.dedup();
         gates.push(bucket_name(LimitName::NewOrdersPerAccount, &item.account.url));
         let gates: Vec<_> = gates.iter().map(|gate| self.gate(gate)).collect();
-        let (held, ari_id) = held.map_or((None, None), |(held, id)| (Some(held), id));
+        let (held, holding) = held.unzip();
         let permit = open.as_ref().map(|(open, _)| self.permit(&open.permit));
         let wanted = Wanted { not_before: at, held, open: permit, ..Wanted::new(ids, tenant, gates) };
         let job = Job {
@@ -125,17 +146,28 @@ impl Jobs {
             planned_at: at,
             order: item.plan.as_ref().map(|plan| plan.order),
             state: State::Open,
+            held: held.is_some(),
             failures: 0,
             last_error: None,
             issued_at: None,
+            asked_at: None,
+            ask_again_at: None,
         };
-        (wanted, job, Inside { item, held: ari_id, open })
+        (wanted, job, Inside { item, held: holding, whole: None, permit: None, open })
     }
 
     pub(super) fn push(&mut self, id: CertificateId, job: Job, inside: Inside) {
         debug_assert_eq!(id.number() as usize, self.all.len(), "the agent counts as we do");
+        if inside.held.is_some() {
+            self.sets.insert(inside.item.names.key(), id);
+        }
         self.all.push((job, Some(Box::new(inside))));
         self.wanted += 1;
+    }
+
+    /// The job that holds a certificate for exactly these names.
+    pub(super) fn holds(&self, names: &NameSet) -> Option<CertificateId> {
+        self.sets.get(&names.key()).copied()
     }
 
     pub(super) fn job(&self, id: CertificateId) -> &Job {

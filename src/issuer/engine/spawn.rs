@@ -23,7 +23,7 @@ impl Engine {
         }
     }
 
-    fn spawn(&mut self, task: impl Future<Output = Told> + Send + 'static) {
+    pub(super) fn spawn(&mut self, task: impl Future<Output = Told> + Send + 'static) {
         let sender = self.sender.clone();
         self.tasks += 1;
         tokio::spawn(async move {
@@ -32,7 +32,7 @@ impl Engine {
         });
     }
 
-    fn give_back(&mut self, permit: PermitId) {
+    pub(super) fn give_back(&mut self, permit: PermitId) {
         let (desk, number) = (self.orders.desk.clone(), self.jobs.permit_of(permit).to_owned());
         self.spawn(async move {
             // If the ledger is gone, the lease ends by itself.
@@ -42,7 +42,8 @@ impl Engine {
     }
 
     fn ask_window(&mut self, id: CertificateId) {
-        let Some(certificate) = self.jobs.inside(id).and_then(|inside| inside.held.clone()) else {
+        let held = self.jobs.inside(id).and_then(|inside| inside.held.as_ref());
+        let Some(certificate) = held.and_then(|held| held.ari_id.clone()) else {
             return self.window(id, Err(AcmeError::Local { what: "the certificate has no id".to_owned() }));
         };
         let wire = self.orders.wire.clone();
@@ -53,7 +54,8 @@ impl Engine {
     fn request(&self, id: CertificateId, class: Class, window: Option<Window>) -> Option<Request> {
         let inside = self.jobs.inside(id)?;
         let item = &inside.item;
-        let replaces = inside.held.as_ref().zip(window).map(|(certificate, window)| Replaces {
+        let ari_id = inside.held.as_ref().and_then(|held| held.ari_id.as_ref());
+        let replaces = ari_id.zip(window).map(|(certificate, window)| Replaces {
             certificate: certificate.clone(),
             window: Some((window.start, window.end)),
         });
@@ -71,8 +73,18 @@ impl Engine {
 
     fn reserve(&mut self, id: CertificateId, class: Class, window: Option<Window>) {
         let Some(request) = self.request(id, class, window) else { return };
-        let desk = self.orders.desk.clone();
-        self.spawn(async move { Told::Answer(id, desk.ask(move |gate| gate.reserve(&request)).await) });
+        let known = self.agent.held(id).map(|held| held.issued_at);
+        let (orders, names) = (Arc::clone(&self.orders), request.names.clone());
+        self.spawn(async move {
+            // Another process may have renewed it.
+            if let Some(known) = known
+                && let Ok(Some(lineage)) = orders.held(&names).await
+                && lineage.metadata.issued_at > known
+            {
+                return Told::Newer(id, Box::new(lineage));
+            }
+            Told::Answer(id, orders.desk.ask(move |gate| gate.reserve(&request)).await)
+        });
     }
 
     /// Sends an order, or goes on with one that was sent.
@@ -81,14 +93,15 @@ impl Engine {
         let again = self.request(id, Class::New, None);
         let Some(inside) = self.jobs.inside_mut(id) else { return };
         let (orders, item) = (Arc::clone(&self.orders), inside.item.clone());
-        let replaces = inside.held.clone().filter(|_| replaces);
+        let replaces = inside.held.as_ref().filter(|_| replaces).and_then(|held| held.ari_id.clone());
         let open = inside.open.take().filter(|(open, _)| open.permit == number);
+        let before = inside.permit.replace(number.clone());
         let sent_at = open.is_none().then_some(now);
         self.spawn(async move {
             let ended = match open {
                 Some((open, slot)) => orders.resume(&item, open, &slot).await,
-                None => match orders.left(&number).await {
-                    // It broke off in this process: what was kept of it is taken up.
+                // What broke off in this process is taken up, also where its permit's lease has ended meanwhile.
+                None => match orders.left(&number, before.as_deref()).await {
                     Ok(Some(open)) => orders.resume(&item, open, &orders.slot).await,
                     Ok(None) => orders.perform(&item, &number, replaces).await,
                     Err(error) => Err(error),

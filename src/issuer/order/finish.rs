@@ -55,14 +55,19 @@ impl Work<'_> {
             match step.map_err(|error| self.session.error(error)) {
                 Ok(()) if order.state().status == OrderStatus::Valid => continue,
                 Ok(()) => {}
-                Err(AcmeError::Problem { subproblems, detail, .. }) if order.state().status != OrderStatus::Valid => {
+                // Two problems say nothing against the order: the CA has its request already, or did not like the nonce.
+                Err(AcmeError::Problem { kind, subproblems, detail, .. })
+                    if order.state().status != OrderStatus::Valid
+                        && !matches!(&*kind, "orderNotReady" | "badNonce") =>
+                {
                     let named = subproblems.into_iter().filter_map(|of| Some((of.identifier?, of.detail)));
                     let names = named.filter(|(name, _)| self.has(name)).collect();
                     return Ok(Err(Outcome::Failed { names, why: detail }));
                 }
                 Err(error) => {
                     if started.elapsed() > self.orders.settings.patience {
-                        return Ok(Err(self.broken(&error)));
+                        // There may be a certificate: the order is not given up.
+                        return Ok(Err(Outcome::Unreachable { retry_after: None, why: error.to_string() }));
                     }
                     tokio::time::sleep(pause(self.session.seen().retry_after, tries)).await;
                     tries += 1;
@@ -141,11 +146,10 @@ impl Work<'_> {
         } else {
             self.end().await?;
         }
-        let of = &lineage.metadata;
-        // A rehearsal's certificates are dated by the clock: theirs is as long a life from where they were issued.
-        let valid_from = self.orders.desk.timescale().at(of.not_before);
-        let expires_at = valid_from.plus(of.not_after.since(of.not_before));
-        Ok(Outcome::Issued(Certified { issued_at, expires_at, requests: self.session.requests(), untold }))
+        let of = lineage.metadata;
+        let expires_at = self.orders.desk.of_certificate(of.not_before, of.not_after);
+        let (ari_id, not_before, requests) = (of.ari_id, of.not_before, self.session.requests());
+        Ok(Outcome::Issued(Certified { issued_at, expires_at, ari_id, not_before, requests, untold }))
     }
 }
 

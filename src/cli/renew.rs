@@ -1,0 +1,238 @@
+//! `certpace renew`: keeps the certificates of the store fresh.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use anyhow::anyhow;
+use futures_util::stream::{self, StreamExt as _};
+
+use super::challenges::ChallengeOptions;
+use super::failure::Hint as _;
+use super::issue::progress::Progress;
+use super::issue::start::{self, AccountBook, OrderOptions, Started};
+use super::issuer::{TrustOptions, runtime};
+use super::ledger::session::{LedgerOptions, seed};
+use super::store::StoreOptions;
+use super::{Context, Exit, Format, TEMPLATE};
+use crate::agent::Held;
+use crate::issuer::challenge::Kind;
+use crate::issuer::desk::Desk;
+use crate::issuer::engine::{Ended, Engine, Nothing, Settings, Source, SourceError, Work, held};
+use crate::issuer::order::{Item, Orders};
+use crate::issuer::store::{Lineage, Store};
+use crate::name::Identifier;
+use crate::plan::Share;
+use crate::report::issue::IssueReport;
+use crate::report::json;
+use crate::time::{Span, Timestamp};
+
+/// How often a daemon looks what others have put into the store.
+const LOOK_EVERY: Span = Span::from_hours(1);
+/// How many windows are asked for at a time.
+const ASKED_AT_ONCE: usize = 20;
+
+/// Its arguments.
+#[derive(clap::Args, Clone, Debug)]
+#[command(help_template = TEMPLATE, before_help = EXAMPLES, after_help = NEXT)]
+pub struct Args {
+    /// Only certificates with one of these names
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Go on without end: renew each certificate at its time
+    #[arg(long)]
+    pub daemon: bool,
+    /// Renew now, whatever the CA suggests; with names, since all at once would be a burst
+    #[arg(long, requires = "names", conflicts_with = "daemon")]
+    pub force: bool,
+    /// Nothing goes out from then on
+    #[arg(long, value_name = "TIME", value_parser = Timestamp::parse)]
+    pub until: Option<Timestamp>,
+    /// How to order.
+    #[command(flatten)]
+    pub order: OrderOptions,
+    /// How challenges are answered.
+    #[command(flatten)]
+    pub challenges: ChallengeOptions,
+    /// Where certificates are kept.
+    #[command(flatten)]
+    pub store: StoreOptions,
+    /// The ledger.
+    #[command(flatten)]
+    pub ledger: LedgerOptions,
+    /// Whom to trust as the CA.
+    #[command(flatten)]
+    pub trust: TrustOptions,
+}
+
+const EXAMPLES: &str = "Examples:
+  certpace renew --webroot /var/www/html                  what is due now; for a timer, every hour or so
+  certpace renew --daemon --webroot /var/www/html --deploy 'systemctl reload nginx'
+  certpace renew www.example.com --force --webroot /var/www/html
+  certpace status                                         what comes next";
+
+const NEXT: &str = "Each certificate is renewed at a random time in the window that the CA suggests (ARI), which is asked for at least twice a day; at once
+if that window has passed, as after a revocation; where the CA suggests nothing, around two thirds of its life.
+Exit codes: 0 all is well, or not due; 1 error, or certificates that could not be renewed; 2 usage; 3 --until came first;
+9 the ledger can't be reached or relied on.";
+
+/// Renews.
+///
+/// # Errors
+/// Where it can't begin, or not go on; what was under way is on disk.
+pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+    let names = args.names.iter().map(|name| Identifier::parse(name)).collect::<Result<Vec<_>, _>>()?;
+    let Some(store) = args.store.find()? else {
+        return Err(anyhow!("there is no store in {}", args.store.path()?.display()))
+            .hint("`certpace issue` puts certificates there");
+    };
+    if let (true, Some(Ok(first))) = (args.order.speed > 1, store.lineages()?.into_iter().next()) {
+        context.terminal.detail(&format!("a rehearsal, from {}", first.metadata.issued_at));
+    }
+    runtime()?.block_on(async {
+        let now = context.now;
+        let started =
+            start::start(&args.order, &args.challenges, &args.store, &args.ledger, &args.trust, now, context).await?;
+        let Started { orders, mut ledger, mut accounts, stop } = started;
+        let settings = Settings {
+            agent: args.order.config(context),
+            headroom: Share::default(),
+            keeps: true,
+            until: args.until,
+            once: !args.daemon,
+            keep_trying: args.daemon,
+            seed: seed()?,
+        };
+        let mut engine = Engine::new(settings, orders.clone(), context.suffixes().clone());
+        start::take_up_others(&mut engine, &orders, &mut accounts)?;
+        let directory = orders.wire.directory().url.clone();
+        let mut shelf = Shelf::new(&orders, directory, names, args.force, accounts, context);
+        let works = shelf.look()?;
+        let mut progress = Progress::new((None, None), &args.order, orders.store.clone(), context);
+        ask_first(&mut engine, works, &orders).await;
+        let mut nothing = Nothing;
+        let source: &mut dyn Source = if args.daemon { &mut shelf } else { &mut nothing };
+        let ended = engine.run(source, stop, &mut |event| progress.tell(&event)).await;
+        ledger.remember();
+        progress.end();
+        let ended = ended.map_err(start::explained)?;
+        let report = IssueReport::new(ended, &engine, None, 0);
+        context.terminal.answer(&match context.format {
+            Format::Json => json::pretty(&report),
+            Format::Text => report.text(),
+        })?;
+        Ok(match ended {
+            Ended::Done => Exit::DONE,
+            Ended::Stuck | Ended::Interrupted => Exit::ERROR,
+            Ended::Until => Exit::NOT_NOW,
+        })
+    })
+}
+
+/// Asks the CA for the windows that are to be asked for now, so that a single run knows what is due; then takes the certificates in.
+async fn ask_first(engine: &mut Engine, works: Vec<(Work, bool)>, orders: &Orders) {
+    let asked = stream::iter(works).map(|(work, asks)| {
+        let wire = orders.wire.clone();
+        async move {
+            let id = work.held.as_ref().and_then(|(_, holding)| holding.ari_id.clone()).filter(|_| asks);
+            let answer = match id {
+                Some(id) => Some(wire.renewal_info(&id).await),
+                None => None,
+            };
+            (work, answer)
+        }
+    });
+    let mut asked = asked.buffered(ASKED_AT_ONCE);
+    while let Some((work, answer)) = asked.next().await {
+        let id = engine.add(work);
+        if let Some(answer) = answer {
+            engine.suggest(id, answer);
+        }
+    }
+}
+
+/// The certificates of the store, looked at again and again.
+struct Shelf {
+    store: Store,
+    desk: Desk,
+    directory: String,
+    names: Vec<Identifier>,
+    force: bool,
+    accounts: AccountBook,
+    /// By folder: the version that was seen.
+    seen: BTreeMap<std::path::PathBuf, u32>,
+    waiting: VecDeque<Work>,
+    next_at: Timestamp,
+    terminal: super::Terminal,
+}
+
+impl Shelf {
+    fn new(
+        orders: &Orders,
+        directory: String,
+        names: Vec<Identifier>,
+        force: bool,
+        accounts: AccountBook,
+        context: &Context,
+    ) -> Self {
+        let (store, desk) = (orders.store.clone(), orders.desk.clone());
+        let (seen, waiting, next_at) = (BTreeMap::new(), VecDeque::new(), desk.now().plus(LOOK_EVERY));
+        Self { store, desk, directory, names, force, accounts, seen, waiting, next_at, terminal: context.terminal }
+    }
+
+    /// What there is that was not seen before, and whether its window is to be asked for.
+    fn look(&mut self) -> anyhow::Result<Vec<(Work, bool)>> {
+        let now = self.desk.now();
+        self.next_at = now.plus(LOOK_EVERY);
+        let mut found = Vec::new();
+        for lineage in self.store.lineages()? {
+            let lineage = match lineage {
+                Ok(lineage) => lineage,
+                Err(error) => {
+                    self.terminal.warn(&error.to_string());
+                    continue;
+                }
+            };
+            if self.is_wanted(&lineage)
+                && self.seen.insert(lineage.folder.clone(), lineage.version) != Some(lineage.version)
+            {
+                found.push(self.work(&lineage, now)?);
+            }
+        }
+        Ok(found)
+    }
+
+    fn is_wanted(&self, lineage: &Lineage) -> bool {
+        let named = |name: &Identifier| lineage.names.identifiers().contains(name);
+        lineage.metadata.directory == self.directory
+            && lineage.notes.superseded_by.is_none()
+            && (self.names.is_empty() || self.names.iter().any(named))
+    }
+
+    fn work(&mut self, lineage: &Lineage, now: Timestamp) -> anyhow::Result<(Work, bool)> {
+        let of = &lineage.metadata;
+        let item = Item {
+            names: lineage.names.clone(),
+            account: self.accounts.of(&of.account)?,
+            profile: of.profile.clone(),
+            tenant: of.tenant.clone(),
+            challenge: of.challenge.as_deref().and_then(Kind::parse),
+            plan: None,
+        };
+        let (held, holding) = held(lineage, &self.desk);
+        let held = if self.force { Held { renew_at: Some(now), ..held } } else { held };
+        let asks = !self.force && lineage.notes.ask_again_at.is_none_or(|at| at <= now);
+        Ok((Work { item, at: now, held: Some((held, holding)), open: None }, asks))
+    }
+}
+
+impl Source for Shelf {
+    fn next_at(&mut self) -> Result<Option<Timestamp>, SourceError> {
+        Ok(Some(if self.waiting.is_empty() { self.next_at } else { self.desk.now() }))
+    }
+
+    fn take(&mut self) -> Result<Option<Work>, SourceError> {
+        if self.waiting.is_empty() {
+            self.waiting = self.look()?.into_iter().map(|(work, _)| work).collect();
+        }
+        Ok(self.waiting.pop_front())
+    }
+}
