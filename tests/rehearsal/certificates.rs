@@ -36,7 +36,8 @@ pub(crate) fn check(world: &World, stores: &[&str], hostnames: &[String]) {
         held.push((*name).to_owned());
     }
     let mut wanted = hostnames.to_vec();
-    (wanted.sort(), held.sort());
+    wanted.sort();
+    held.sort();
     assert!(held == wanted, "{} held, {} wanted", held.len(), wanted.len());
     assert!(world.issued() == wanted, "the CA has issued others, or one twice");
     for store in stores {
