@@ -48,7 +48,7 @@ fn four_processes_share_a_plan_over_postgresql() {
 
 #[test]
 fn a_bucket_that_somebody_else_has_spent_costs_one_refusal() {
-    let limits = [("CertificatesPerDomain", 10, "6h"), ("NewOrdersPerAccount", 20, "30m")];
+    let limits = [("CertificatesPerDomain", 10, "6h"), ("NewOrdersPerAccount", 20, "1h")];
     let mut world = World::start_idle(&limits, 3_000);
     world.account(&["store", "theirs"]);
     // They take all certificates of the domain, and all orders of the account; our ledger does not know.
