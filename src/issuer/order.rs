@@ -1,17 +1,19 @@
 //! One order, from its permit to its certificate; also one that an earlier process has left.
 //!
 //! What is durable, and when: the order's names and permit before it is sent, its URL before anything else is sent, the private key before the
-//! CA is asked for the certificate. So a process that is killed leaves at most one order of which nobody knows anything, and no
-//! certificate without its key.
+//! CA is asked for the certificate. One order at a time is between its sending and its URL being durable ([`Orders::sending`]). So a process
+//! that is killed leaves at most one order of which nobody knows anything, and no certificate without its key.
 
 mod finish;
 mod kept;
+mod resume;
 mod validate;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use instant_acme::{Order, OrderStatus};
+use tokio::sync::{Mutex, MutexGuard};
 
 use kept::blocking;
 
@@ -24,7 +26,6 @@ use super::store::{OpenOrder, PlanOrder, Slot, Stage, Store, StoreError};
 use super::wire::{AcmeError, Session, Wire};
 use crate::gate::{Blocking, Dispatch, GateError, PAUSED, Permit, Refusal};
 use crate::name::NameSet;
-use crate::permits::State;
 use crate::time::{Span, Timestamp};
 
 /// An account that orders.
@@ -157,6 +158,8 @@ pub struct Orders {
     pub challenges: Arc<Challenges>,
     /// How.
     pub settings: Settings,
+    /// Held from before an order goes out until its URL is durable: whenever the process is killed, at most one order is lost.
+    pub sending: Arc<Mutex<()>>,
 }
 
 /// An order under way.
@@ -214,6 +217,7 @@ impl Work<'_> {
     /// The order has not gone out.
     async fn begin(self) -> Result<Outcome, OrderError> {
         self.keep().await?;
+        let sending = self.orders.sending.lock().await;
         let number = self.open.permit.clone();
         let permit = match self.orders.desk.ask(move |gate| gate.sent(&number)).await {
             Ok(Dispatch::Go(permit)) => permit,
@@ -235,10 +239,10 @@ impl Work<'_> {
                 };
             }
         };
-        self.send(permit).await
+        self.send(permit, sending).await
     }
 
-    async fn send(mut self, permit: Permit) -> Result<Outcome, OrderError> {
+    async fn send(mut self, permit: Permit, sending: MutexGuard<'_, ()>) -> Result<Outcome, OrderError> {
         let sent = send::new_order(&self.orders.wire, &self.session, permit).await;
         let Sent { url, order } = match sent {
             Ok(sent) => sent,
@@ -247,6 +251,7 @@ impl Work<'_> {
         (self.open.url, self.open.stage) = (Some(url.clone()), Stage::Validating);
         // If the disk is full now, the order is carried through all the same, unless the process is killed.
         let kept = self.keep().await;
+        drop(sending);
         let number = self.open.permit.clone();
         // If the ledger does not learn of it, the lease ends, and it counts as spent.
         let _noted = self.orders.desk.ask(move |gate| gate.accepted(&number)).await;
@@ -259,56 +264,6 @@ impl Work<'_> {
         };
         let outcome = self.complete(order).await;
         kept.and(outcome)
-    }
-
-    /// The order may have gone out.
-    async fn go_on(mut self) -> Result<Outcome, OrderError> {
-        match (self.open.stage, self.open.url.clone()) {
-            (Stage::Sending, None) => {
-                let number = self.open.permit.clone();
-                match self.orders.desk.ask(move |gate| gate.permit(&number)).await {
-                    Ok(permit) if permit.life.state == State::Reserved => {
-                        self.cancel().await?;
-                        Ok(Outcome::NotSent)
-                    }
-                    Ok(_) | Err(GateError::NoPermit(_)) => self.lost("an earlier process was cut off".to_owned()).await,
-                    Err(error) => Err(error.into()),
-                }
-            }
-            (Stage::Failed, Some(url)) => {
-                let failed = match self.fetch(url).await {
-                    Ok(mut order) => self.why_invalid(&mut order).await,
-                    Err(why) => Outcome::Failed { names: Vec::new(), why },
-                };
-                match failed {
-                    Outcome::Failed { names, why } if !names.is_empty() => self.dead(names, why).await,
-                    // Nobody knows which names failed: all of it counts.
-                    _ => self.lost("an earlier process was cut off".to_owned()).await,
-                }
-            }
-            (_, Some(url)) => match self.fetch(url).await {
-                Ok(order) => self.complete(order).await,
-                Err(why) => Ok(Outcome::Lost(why)),
-            },
-            (_, None) => self.lost("its URL is not known".to_owned()).await,
-        }
-    }
-
-    /// Asks for an order by its URL, as long as it takes.
-    async fn fetch(&self, url: String) -> Result<Order, String> {
-        let mut tries = 0;
-        loop {
-            let error = match self.session.account().order(url.clone()).await {
-                Ok(order) => return Ok(order),
-                Err(error) => self.session.error(error),
-            };
-            tries += 1;
-            let passes = matches!(error, AcmeError::Unavailable { .. } | AcmeError::Lost { .. });
-            if !passes || tries > 8 {
-                return Err(format!("{url}: {error}"));
-            }
-            tokio::time::sleep(finish::pause(self.session.seen().retry_after, tries)).await;
-        }
     }
 
     /// Validates, finalizes and fetches; meanwhile the permit is kept.

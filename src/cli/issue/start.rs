@@ -155,12 +155,13 @@ pub async fn start(
     let default = accounts.resolve(order.account.as_deref(), &directory).map_err(account::explained)?;
     let wire = trust.open(&directory, context, order.speed).await?;
     let named = LedgerOptions { directory: Some(directory.clone()), ..ledger.clone() };
-    let ledger = named.open_shared(context, order.speed, begins)?;
+    // A ledger's driver may have a runtime of its own, and blocks.
+    let ledger = tokio::task::block_in_place(|| named.open_shared(context, order.speed, begins))?;
     let answers = challenge::Settings { ca_identities: wire.directory().caa_identities.clone(), ..answers };
     let challenges = Arc::new(Challenges::start(answers).await?);
     let slot = Arc::new(store.slot()?);
     let accounts = AccountBook { accounts, directory, default: Arc::new(orderer(default)), known: BTreeMap::new() };
-    let orders = Orders { wire, desk: ledger.desk.clone(), store, slot, challenges, settings };
+    let orders = Orders { wire, desk: ledger.desk.clone(), store, slot, challenges, settings, sending: Arc::default() };
     Ok(Started { orders, ledger, accounts, stop: interrupts()? })
 }
 
