@@ -94,6 +94,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     if args.dry_run {
         return source::dry_run(plan, &hash, args, context);
     }
+    let ends = plan.head.last_at();
     let (total, headroom, begins) = (plan.head.orders(), plan.head.headroom.clone(), plan.head.start);
     let headroom = Share::parse(&headroom).ok_or_else(|| anyhow!("the plan's headroom `{headroom}` can't be read"))?;
     runtime()?.block_on(async {
@@ -114,12 +115,12 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         let mut engine = Engine::new(settings, orders.clone(), context.suffixes().clone());
         let mut source = PlanSource::new(plan, &hash, accounts, &args.only, context);
         start::take_up(&mut engine, &orders, &mut source)?;
-        let mut progress = Progress::new(total, &args.order, store, context);
+        let mut progress = Progress::new((total, ends), &args.order, store, context);
         let ended = engine.run(&mut source, stop, &mut |event| progress.tell(&event)).await;
         ledger.remember();
         progress.end();
         let ended = ended.map_err(start::explained)?;
-        let report = IssueReport::new(ended, &engine, source.skipped());
+        let report = IssueReport::new(ended, &engine, source.to_come(), source.skipped());
         let text = match context.format {
             Format::Json => json::pretty(&report),
             Format::Text => report.text(),

@@ -82,6 +82,12 @@ impl PlanFile {
         }
     }
 
+    /// How many orders were read.
+    #[must_use]
+    pub fn orders_read(&self) -> u64 {
+        self.read as u64
+    }
+
     /// How late the plan's orders may be.
     ///
     /// # Errors

@@ -106,7 +106,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         let directory = orders.wire.directory().url.clone();
         let mut shelf = Shelf::new(&orders, directory, names, args.force, accounts, context);
         let works = shelf.look()?;
-        let mut progress = Progress::new(None, &args.order, orders.store.clone(), context);
+        let mut progress = Progress::new((None, None), &args.order, orders.store.clone(), context);
         ask_first(&mut engine, works, &orders).await;
         let mut nothing = Nothing;
         let source: &mut dyn Source = if args.daemon { &mut shelf } else { &mut nothing };
@@ -114,7 +114,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         ledger.remember();
         progress.end();
         let ended = ended.map_err(start::explained)?;
-        let report = IssueReport::new(ended, &engine, 0);
+        let report = IssueReport::new(ended, &engine, None, 0);
         context.terminal.answer(&match context.format {
             Format::Json => json::pretty(&report),
             Format::Text => report.text(),

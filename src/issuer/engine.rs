@@ -353,10 +353,10 @@ impl Engine {
                 Ok(Some(told)) => self.hear(told, watch),
                 Ok(None) | Err(_) => break,
             }
-            // What the agent wants given back is given back; nothing else goes out.
+            // What is permitted and not sent yet is given back; nothing else goes out.
             while let Some(action) = self.agent.poll(Timestamp::from_unix_nanos(i64::MIN)) {
-                if let Action::Cancel { .. } = action {
-                    self.act(action, self.now(), watch);
+                if let Action::Cancel { permit } | Action::Order { permit, .. } = action {
+                    self.give_back(permit);
                 }
             }
         }

@@ -5,6 +5,7 @@
 //! certificate without its key.
 
 mod finish;
+mod kept;
 mod validate;
 
 use std::sync::Arc;
@@ -12,14 +13,16 @@ use std::time::Duration;
 
 use instant_acme::{Order, OrderStatus};
 
+use kept::blocking;
+
 use super::challenge::{Challenges, Kind};
 use super::desk::Desk;
 use super::key::AccountKey;
 use super::request::KeyType;
 use super::send::{self, Sent};
-use super::store::{Lineage, Notes, OpenOrder, PlanOrder, Slot, Split, Stage, Store, StoreError};
+use super::store::{OpenOrder, PlanOrder, Slot, Stage, Store, StoreError};
 use super::wire::{AcmeError, Session, Wire};
-use crate::gate::{Blocking, Dispatch, GateError, PAUSED, Permit, Refusal, Task};
+use crate::gate::{Blocking, Dispatch, GateError, PAUSED, Permit, Refusal};
 use crate::name::NameSet;
 use crate::permits::State;
 use crate::time::{Span, Timestamp};
@@ -181,33 +184,6 @@ impl Orders {
     /// As [`Self::perform`].
     pub async fn resume(&self, item: &Item, open: OpenOrder, slot: &Arc<Slot>) -> Result<Outcome, OrderError> {
         self.work(item, open, slot).await?.go_on().await
-    }
-
-    /// What this process has kept of an order that it has not settled.
-    pub(super) async fn left(&self, permit: &str) -> Result<Option<OpenOrder>, OrderError> {
-        let (slot, permit) = (Arc::clone(&self.slot), permit.to_owned());
-        blocking(move || slot.open_order(&permit)).await
-    }
-
-    /// The certificate that the store has for exactly these names.
-    pub(super) async fn held(&self, names: &NameSet) -> Result<Option<Lineage>, OrderError> {
-        let (store, names) = (self.store.clone(), names.clone());
-        blocking(move || store.lineage(&names)).await
-    }
-
-    /// Keeps that an order is ordered in parts: in the store, and in the ledger for other processes.
-    pub(super) async fn keep_split(&self, split: Split) -> Result<(), OrderError> {
-        let (store, kept) = (self.store.clone(), split.clone());
-        blocking(move || store.write_split(&kept)).await?;
-        let Some(plan) = split.plan else { return Ok(()) };
-        let (task, by) = (Task { plan: plan.plan, order: plan.order }, self.slot.holder().to_owned());
-        Ok(self.desk.ask(move |gate| gate.settle(&split.names, &task, &by)).await?)
-    }
-
-    /// Keeps what is known of the certificate held for these names.
-    pub(super) async fn note(&self, names: NameSet, notes: Notes) -> Result<(), OrderError> {
-        let store = self.store.clone();
-        blocking(move || store.note(&names, &notes)).await
     }
 
     fn open(&self, item: &Item, permit: &str, replaces: Option<String>) -> OpenOrder {
@@ -466,12 +442,4 @@ impl Work<'_> {
         let (slot, permit) = (Arc::clone(self.slot), self.open.permit.clone());
         blocking(move || slot.end(&permit)).await
     }
-}
-
-/// Work on files, on a thread that may block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, OrderError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    Ok(done.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?)
 }

@@ -26,6 +26,8 @@ pub struct IssueReport {
     pub fresh: u64,
     /// When the next thing is to be done.
     pub next_at: Option<Timestamp>,
+    /// Orders of the plan that are still to come; `None`: there is no plan.
+    pub to_come: Option<u64>,
     /// Orders that `--only` left out.
     pub left_out: u64,
     /// Orders that failed.
@@ -76,9 +78,9 @@ impl OpenReport {
 }
 
 impl IssueReport {
-    /// What came of what an engine did; `left_out` by `--only`.
+    /// What came of what an engine did, of a plan with `to_come` orders that it has not seen; `left_out` by `--only`.
     #[must_use]
-    pub fn new(ended: Ended, engine: &Engine, left_out: u64) -> Self {
+    pub fn new(ended: Ended, engine: &Engine, to_come: Option<u64>, left_out: u64) -> Self {
         let standing = engine.standing();
         let fresh = |job: &Job| job.held && job.failures == 0 && job.state == State::Open;
         let open = engine.jobs().filter(|job| job.state != State::Done && !fresh(job));
@@ -96,6 +98,7 @@ impl IssueReport {
             issued_elsewhere: standing.elsewhere,
             fresh: engine.jobs().filter(|job| fresh(job)).count() as u64,
             next_at: standing.next_at,
+            to_come,
             left_out,
             failed: standing.failed,
             lost: standing.lost,
@@ -114,7 +117,7 @@ impl IssueReport {
     pub fn text(&self) -> String {
         let mut text = format!("{} certificates issued", grouped(self.issued));
         if let Some(last) = self.last_issued_at {
-            text.push_str(&format!(", the last at {last}"));
+            text.push_str(&format!(", the last at {} UTC", last.second()));
         }
         text.push('\n');
         let mut line = |count: u64, what: &str| {
@@ -124,6 +127,7 @@ impl IssueReport {
         };
         line(self.issued_elsewhere, "orders were issued before, or by other processes");
         line(self.fresh, "certificates are kept fresh");
+        line(self.to_come.unwrap_or(0), "orders are still to come");
         line(self.left_out, "orders left out by --only");
         line(self.failed, "orders failed");
         line(self.refused, "orders refused by the CA (429)");

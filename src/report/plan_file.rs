@@ -131,6 +131,12 @@ pub struct PlanHead {
 }
 
 impl PlanHead {
+    /// When the last order goes out, by its summary.
+    #[must_use]
+    pub fn last_at(&self) -> Option<Timestamp> {
+        Timestamp::parse(self.summary.get("last_at")?.as_str()?).ok()
+    }
+
     /// How many orders the file holds, by its summary.
     #[must_use]
     pub fn orders(&self) -> Option<u64> {

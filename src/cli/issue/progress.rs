@@ -23,6 +23,8 @@ pub struct Progress {
     terminal: Terminal,
     bar: ProgressBar,
     total: Option<u64>,
+    /// When the plan has its last order go out.
+    ends: Option<Timestamp>,
     store: Store,
     hooks: Hooks,
     deploy: Option<String>,
@@ -36,7 +38,12 @@ pub struct Progress {
 impl Progress {
     /// Nothing has happened yet.
     #[must_use]
-    pub fn new(total: Option<u64>, options: &OrderOptions, store: Store, context: &Context) -> Self {
+    pub fn new(
+        (total, ends): (Option<u64>, Option<Timestamp>),
+        options: &OrderOptions,
+        store: Store,
+        context: &Context,
+    ) -> Self {
         let terminal = context.terminal;
         let shows = terminal.verbosity() >= Verbosity::Normal && std::io::stderr().is_terminal();
         let bar = ProgressBar::with_draw_target(
@@ -49,6 +56,7 @@ impl Progress {
             terminal,
             bar,
             total,
+            ends,
             store,
             hooks: Hooks::start(terminal),
             deploy: options.deploy.clone(),
@@ -117,15 +125,18 @@ impl Progress {
 
     fn stands(&mut self, standing: &Standing) {
         let done = standing.issued + standing.elsewhere;
-        let next = standing.next_at.map(|at| format!(", next {at}")).unwrap_or_default();
-        let text = format!("{} under way, {} failed{next}", standing.in_flight, standing.failed);
+        let next = standing.next_at.map(|at| format!(", next {} UTC", at.minute())).unwrap_or_default();
+        // What is late by now takes at least until its time.
+        let ends = self.ends.filter(|ends| *ends > standing.now);
+        let ends = ends.map(|at| format!(", done {} UTC", at.minute())).unwrap_or_default();
+        let text = format!("{} under way, {} failed{next}{ends}", standing.in_flight, standing.failed);
         if !self.bar.is_hidden() {
             self.bar.set_position(done);
             self.bar.set_message(text);
         } else if self.said.elapsed() >= EVERY {
             self.said = Stopwatch::start();
             let of = self.total.map(|total| format!(" of {total}")).unwrap_or_default();
-            self.warn_plain(&format!("{}: {done}{of} issued, {text}", standing.now));
+            self.warn_plain(&format!("{} UTC: {done}{of} issued, {text}", standing.now.second()));
         }
     }
 

@@ -106,6 +106,12 @@ impl PlanSource {
         self.taken.contains(&(order, names.key()))
     }
 
+    /// How many orders were not read yet.
+    pub(super) fn to_come(&self) -> Option<u64> {
+        let read = self.file.orders_read() - u64::from(self.next.is_some());
+        Some(self.file.head.orders()?.saturating_sub(read))
+    }
+
     /// How many orders `--only` left out.
     pub(super) fn skipped(&self) -> u64 {
         self.skipped

@@ -59,6 +59,8 @@ pub(super) struct Inside {
     pub(super) held: Option<Holding>,
     /// The names of the certificate held, where one of them was left out.
     pub(super) whole: Option<NameSet>,
+    /// The permit of the order that was sent last.
+    pub(super) permit: Option<String>,
     /// An order that an earlier process has left, and where.
     pub(super) open: Option<(OpenOrder, Arc<Slot>)>,
 }
@@ -151,7 +153,7 @@ impl Jobs {
             asked_at: None,
             ask_again_at: None,
         };
-        (wanted, job, Inside { item, held: holding, whole: None, open })
+        (wanted, job, Inside { item, held: holding, whole: None, permit: None, open })
     }
 
     pub(super) fn push(&mut self, id: CertificateId, job: Job, inside: Inside) {

@@ -32,7 +32,7 @@ impl Engine {
         });
     }
 
-    fn give_back(&mut self, permit: PermitId) {
+    pub(super) fn give_back(&mut self, permit: PermitId) {
         let (desk, number) = (self.orders.desk.clone(), self.jobs.permit_of(permit).to_owned());
         self.spawn(async move {
             // If the ledger is gone, the lease ends by itself.
@@ -95,12 +95,13 @@ impl Engine {
         let (orders, item) = (Arc::clone(&self.orders), inside.item.clone());
         let replaces = inside.held.as_ref().filter(|_| replaces).and_then(|held| held.ari_id.clone());
         let open = inside.open.take().filter(|(open, _)| open.permit == number);
+        let before = inside.permit.replace(number.clone());
         let sent_at = open.is_none().then_some(now);
         self.spawn(async move {
             let ended = match open {
                 Some((open, slot)) => orders.resume(&item, open, &slot).await,
-                None => match orders.left(&number).await {
-                    // It broke off in this process: what was kept of it is taken up.
+                // What broke off in this process is taken up, also where its permit's lease has ended meanwhile.
+                None => match orders.left(&number, before.as_deref()).await {
                     Ok(Some(open)) => orders.resume(&item, open, &orders.slot).await,
                     Ok(None) => orders.perform(&item, &number, replaces).await,
                     Err(error) => Err(error),
