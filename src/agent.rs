@@ -70,7 +70,7 @@ use crate::time::{Span, Timestamp};
 use certificate::Certificate;
 use gates::Gate;
 use names::Names;
-pub use names::{Backoff, RETRIES, retry_in};
+pub use names::{Backoff, RETRIES};
 use queue::{Queue, Turns};
 
 id! {

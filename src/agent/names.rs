@@ -11,8 +11,7 @@ pub const RETRIES: [Span; 4] =
     [Span::from_seconds(60), Span::from_seconds(10 * 60), Span::from_seconds(100 * 60), Span::from_days(1)];
 
 /// How long to wait after that many failures in a row, of which there is at least one.
-#[must_use]
-pub fn retry_in(failures: u32) -> Span {
+pub(super) fn retry_in(failures: u32) -> Span {
     RETRIES[(failures.max(1) as usize - 1).min(RETRIES.len() - 1)]
 }
 

@@ -13,7 +13,7 @@ use super::issuer::{TrustOptions, runtime};
 use super::ledger::session::{LedgerOptions, seed};
 use super::store::StoreOptions;
 use super::{Context, Exit, Format, TEMPLATE};
-use crate::agent::{Config, Held, retry_in};
+use crate::agent::{Config, Held};
 use crate::issuer::challenge::Kind;
 use crate::issuer::desk::Desk;
 use crate::issuer::engine::{Ended, Engine, Nothing, Settings, Source, SourceError, Work, held};
@@ -43,7 +43,7 @@ pub struct Args {
     /// With --daemon: how often to look for certificates that others have put into the store [default: 1h]
     #[arg(long, value_name = "SPAN", value_parser = Span::parse, requires = "daemon")]
     pub look_every: Option<Span>,
-    /// Renew now, whatever the CA suggests and whatever failed before; with names, since all at once would be a burst
+    /// Renew now, whatever the CA suggests; with names, since all at once would be a burst
     #[arg(long, requires = "names", conflicts_with = "daemon")]
     pub force: bool,
     /// Nothing goes out from then on
@@ -254,10 +254,7 @@ impl Shelf {
         let (held, holding) = held(lineage, &self.desk);
         let held = if self.force { Held { renew_at: Some(now), ..held } } else { held };
         let asks = !self.force && lineage.notes.ask_again_at.is_none_or(|at| at <= now);
-        // What failed in an earlier process has its time as if it had failed in this one.
-        let failed = lineage.notes.last_error.as_ref().filter(|_| lineage.notes.failures > 0 && !self.force);
-        let at = failed.map_or(now, |last| last.at.plus(retry_in(lineage.notes.failures)));
-        Ok((Work { item, at, held: Some((held, holding)), open: None }, asks))
+        Ok((Work { item, at: now, held: Some((held, holding)), open: None }, asks))
     }
 }
 
