@@ -66,6 +66,10 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ("clap", &["cli"], "only `cli` knows the command line"),
 ];
 
+/// The one file that sends an order, since what it sends it for is a permit. (The model has a question of the same name.)
+const SENDS: &str = "issuer/send.rs";
+const ASK_THE_MODEL: [&str; 3] = ["rules", "sim", "enforce"];
+
 /// Names of files that say nothing about what is in them.
 const EMPTY_NAMES: [&str; 7] = ["mod", "util", "utils", "helper", "helpers", "common", "misc"];
 
@@ -139,6 +143,7 @@ fn violations(files: &[File]) -> Vec<String> {
         let tokens = scan::tokens(&file.text);
         uses(file, &tokens, &layers, &mut found);
         reserved(file, &tokens, &mut found);
+        sending(file, &tokens, &mut found);
         if layers.is_core(file) {
             purity(file, &tokens, &mut found);
             floats(file, &tokens, &mut allowed_seen, &mut found);
@@ -211,6 +216,21 @@ fn reserved(file: &File, tokens: &[Token], found: &mut Vec<String>) {
         let reads_time = ["SystemTime", "Instant", "Utc", "Local"].iter().any(|clock| has([clock, "now"]));
         if reads_time && file.module() != "clock" {
             found.push(file.at(path.line, "only `clock` reads the time"));
+        }
+    }
+}
+
+/// Whether it leaves sending orders to the file that takes a permit for each. Its tests may do without.
+fn sending(file: &File, tokens: &[Token], found: &mut Vec<String>) {
+    if file.path == SENDS || file.path.ends_with("/tests.rs") || ASK_THE_MODEL.contains(&file.module()) {
+        return;
+    }
+    for (index, token) in tokens.iter().enumerate().filter(|(_, token)| token.is("new_order") && !token.test) {
+        let before = |places: usize| index.checked_sub(places).map(|place| &tokens[place]);
+        let of_a_value = before(1).is_some_and(|before| before.is("."));
+        let of_its_type = before(1).is_some_and(|of| of.is("::")) && before(2).is_some_and(|of| of.is("Account"));
+        if of_a_value || of_its_type {
+            found.push(file.at(token.line, &format!("only `{SENDS}` sends an order: it takes a permit")));
         }
     }
 }
@@ -351,6 +371,25 @@ mod made_up {
             &["only `clock`", "`process::exit`"],
         );
         check("high.rs", "fn f() { chrono::Utc::now(); }", &["only `clock`"]);
+    }
+
+    #[test]
+    fn only_one_file_sends_orders() {
+        let lib = "// Core.\n// Shell.\npub mod issuer;\npub mod enforce;\npub mod cli;\n";
+        let count = |path: &str, text: &str| {
+            let file = |path: &str, text: &str| File { path: path.to_owned(), text: text.to_owned() };
+            let found = violations(&[file("lib.rs", lib), file(path, text)]);
+            assert!(found.iter().all(|found| found.contains("`issuer/send.rs` sends an order")), "{found:#?}");
+            found.len()
+        };
+        let sends = "async fn f() { account.new_order(&order).await }";
+        assert_eq!(count("issuer/send.rs", sends), 0);
+        assert_eq!(count("issuer/order.rs", sends), 1);
+        assert_eq!(count("cli/issue.rs", "fn f() { session\n.account()\n.new_order(&order) }"), 1);
+        assert_eq!(count("issuer/order.rs", "fn f() { instant_acme::Account::new_order(&account, &order) }"), 1);
+        assert_eq!(count("issuer/order.rs", "fn f() { send::new_order(&wire, &session, permit) }"), 0);
+        assert_eq!(count("issuer/wire/tests.rs", sends), 0);
+        assert_eq!(count("enforce/enforcer.rs", "fn f() { self.new_order(at) }"), 0);
     }
 
     #[test]

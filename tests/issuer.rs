@@ -6,6 +6,8 @@
 mod account;
 #[path = "issuer/orders.rs"]
 mod orders;
+#[path = "issuer/renew.rs"]
+mod renew;
 #[allow(dead_code, reason = "test binaries share the folder, and each uses a part of it")]
 #[path = "servers/servers.rs"]
 mod servers;

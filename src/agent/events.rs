@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::certificate::{Certificate, Phase};
+use super::certificate::{Certificate, NEVER, Phase};
 use super::names::retry_in;
 use super::{Action, Agent, Backoff, CertificateId, Event, GateId, Held, NameId, Wake, Wanted};
 use crate::permits::PermitId;
@@ -92,6 +92,12 @@ impl Agent {
     #[must_use]
     pub fn held(&self, id: CertificateId) -> Option<&Held> {
         self.at(id).held.as_ref()
+    }
+
+    /// When the CA is to be asked again for the window of the certificate held; `None`: it is being asked, or will not be.
+    #[must_use]
+    pub fn asks_again_at(&self, id: CertificateId) -> Option<Timestamp> {
+        Some(self.at(id).ari_at).filter(|at| *at != NEVER)
     }
 
     /// Whose it is.

@@ -13,7 +13,7 @@ use super::issuer::{TrustOptions, runtime};
 use super::ledger::session::{LedgerOptions, seed};
 use super::store::StoreOptions;
 use super::{Context, Exit, Format, TEMPLATE};
-use crate::agent::Held;
+use crate::agent::{Config, Held};
 use crate::issuer::challenge::Kind;
 use crate::issuer::desk::Desk;
 use crate::issuer::engine::{Ended, Engine, Nothing, Settings, Source, SourceError, Work, held};
@@ -25,8 +25,8 @@ use crate::report::issue::IssueReport;
 use crate::report::json;
 use crate::time::{Span, Timestamp};
 
-/// How often a daemon looks what others have put into the store.
-const LOOK_EVERY: Span = Span::from_hours(1);
+/// How often a daemon looks what others have put into the store, at most and where nothing else was asked for.
+const LOOK_EVERY: (Span, Span) = (Span::from_seconds(1), Span::from_hours(1));
 /// How many windows are asked for at a time.
 const ASKED_AT_ONCE: usize = 20;
 
@@ -40,6 +40,9 @@ pub struct Args {
     /// Go on without end: renew each certificate at its time
     #[arg(long)]
     pub daemon: bool,
+    /// With --daemon: how often to look for certificates that others have put into the store [default: 1h]
+    #[arg(long, value_name = "SPAN", value_parser = Span::parse, requires = "daemon")]
+    pub look_every: Option<Span>,
     /// Renew now, whatever the CA suggests; with names, since all at once would be a burst
     #[arg(long, requires = "names", conflicts_with = "daemon")]
     pub force: bool,
@@ -70,9 +73,10 @@ const EXAMPLES: &str = "Examples:
   certpace status                                         what comes next";
 
 const NEXT: &str = "Each certificate is renewed at a random time in the window that the CA suggests (ARI), which is asked for at least twice a day; at once
-if that window has passed, as after a revocation; where the CA suggests nothing, around two thirds of its life.
+if that window has passed, as after a revocation; where the CA suggests nothing, around two thirds of its life. What fails is tried again
+after 1 min, 10 min, 100 min, then daily.
 Exit codes: 0 all is well, or not due; 1 error, or certificates that could not be renewed; 2 usage; 3 --until came first;
-9 the ledger can't be reached or relied on.";
+9 the ledger can't be reached or relied on. An interrupt or SIGTERM ends --daemon with 0, once what is under way is done.";
 
 /// Renews.
 ///
@@ -84,16 +88,21 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         return Err(anyhow!("there is no store in {}", args.store.path()?.display()))
             .hint("`certpace issue` puts certificates there");
     };
-    if let (true, Some(Ok(first))) = (args.order.speed > 1, store.lineages()?.into_iter().next()) {
-        context.terminal.detail(&format!("a rehearsal, from {}", first.metadata.issued_at));
+    let lineages = store.lineages()?;
+    let held = |name: &&Identifier| lineages.iter().flatten().any(|of| of.names.identifiers().contains(name));
+    if let Some(name) = names.iter().find(|name| !held(name)) {
+        return Err(anyhow!("no certificate in {} has the name {name}", store.root().display()))
+            .hint("`certpace status` lists them; `certpace issue` gets new ones");
     }
     runtime()?.block_on(async {
         let now = context.now;
         let started =
             start::start(&args.order, &args.challenges, &args.store, &args.ledger, &args.trust, now, context).await?;
         let Started { orders, mut ledger, mut accounts, stop } = started;
+        let config = args.order.config(context);
         let settings = Settings {
-            agent: args.order.config(context),
+            // What is forced waits for no window.
+            agent: Config { ari: !args.force, ..config },
             headroom: Share::default(),
             keeps: true,
             until: args.until,
@@ -104,7 +113,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         let mut engine = Engine::new(settings, orders.clone(), context.suffixes().clone());
         start::take_up_others(&mut engine, &orders, &mut accounts)?;
         let directory = orders.wire.directory().url.clone();
-        let mut shelf = Shelf::new(&orders, directory, names, args.force, accounts, context);
+        let mut shelf = Shelf::new(&orders, directory, names, accounts, args, context);
         let works = shelf.look()?;
         let mut progress = Progress::new((None, None), &args.order, orders.store.clone(), context);
         ask_first(&mut engine, works, &orders).await;
@@ -120,8 +129,9 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             Format::Text => report.text(),
         })?;
         Ok(match ended {
-            Ended::Done => Exit::DONE,
-            Ended::Stuck | Ended::Interrupted => Exit::ERROR,
+            Ended::Interrupted if args.daemon => Exit::DONE,
+            Ended::Done if !shelf.skipped => Exit::DONE,
+            Ended::Done | Ended::Stuck | Ended::Interrupted => Exit::ERROR,
             Ended::Until => Exit::NOT_NOW,
         })
     })
@@ -160,7 +170,10 @@ struct Shelf {
     /// By folder: the version that was seen.
     seen: BTreeMap<std::path::PathBuf, u32>,
     waiting: VecDeque<Work>,
+    look_every: Span,
     next_at: Timestamp,
+    /// Whether there is one that can't be renewed, which was told.
+    skipped: bool,
     terminal: super::Terminal,
 }
 
@@ -169,35 +182,56 @@ impl Shelf {
         orders: &Orders,
         directory: String,
         names: Vec<Identifier>,
-        force: bool,
         accounts: AccountBook,
+        args: &Args,
         context: &Context,
     ) -> Self {
-        let (store, desk) = (orders.store.clone(), orders.desk.clone());
-        let (seen, waiting, next_at) = (BTreeMap::new(), VecDeque::new(), desk.now().plus(LOOK_EVERY));
-        Self { store, desk, directory, names, force, accounts, seen, waiting, next_at, terminal: context.terminal }
+        let desk = orders.desk.clone();
+        Self {
+            store: orders.store.clone(),
+            next_at: desk.now(),
+            desk,
+            directory,
+            names,
+            force: args.force,
+            accounts,
+            seen: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            look_every: args.look_every.map_or(LOOK_EVERY.1, |every| every.max(LOOK_EVERY.0)),
+            skipped: false,
+            terminal: context.terminal,
+        }
     }
 
     /// What there is that was not seen before, and whether its window is to be asked for.
     fn look(&mut self) -> anyhow::Result<Vec<(Work, bool)>> {
         let now = self.desk.now();
-        self.next_at = now.plus(LOOK_EVERY);
+        self.next_at = now.plus(self.look_every);
         let mut found = Vec::new();
         for lineage in self.store.lineages()? {
             let lineage = match lineage {
                 Ok(lineage) => lineage,
                 Err(error) => {
-                    self.terminal.warn(&error.to_string());
+                    self.skip(&error.to_string());
                     continue;
                 }
             };
             if self.is_wanted(&lineage)
                 && self.seen.insert(lineage.folder.clone(), lineage.version) != Some(lineage.version)
             {
-                found.push(self.work(&lineage, now)?);
+                match self.work(&lineage, now) {
+                    Ok(work) => found.push(work),
+                    Err(error) => self.skip(&format!("{} can't be renewed: {error:#}", lineage.folder.display())),
+                }
             }
         }
         Ok(found)
+    }
+
+    /// One is left out, and does not hold up the others.
+    fn skip(&mut self, why: &str) {
+        self.skipped = true;
+        self.terminal.warn(why);
     }
 
     fn is_wanted(&self, lineage: &Lineage) -> bool {

@@ -271,6 +271,17 @@ impl Engine {
         self.jobs.all()
     }
 
+    /// The jobs of which a certificate is wanted that is not there. What is kept fresh is never done, but may be well: unless its time has
+    /// come, and something is in the way.
+    pub fn lacking(&self) -> impl Iterator<Item = &Job> {
+        let now = self.now();
+        let is_due = move |id| self.agent.held(id).and_then(|held| held.renew_at).is_none_or(|at| at <= now);
+        let lacks = move |(id, job): &(CertificateId, &Job)| {
+            !self.settings.keeps || job.state == State::Stopped || !job.held || is_due(*id) && job.last_error.is_some()
+        };
+        self.jobs.open().filter(lacks).map(|(_, job)| job)
+    }
+
     /// How it stands.
     #[must_use]
     pub fn standing(&self) -> Standing {
@@ -331,9 +342,7 @@ impl Engine {
 
     /// Whether nothing is worth waiting for, while nothing is under way.
     fn nothing_left(&self, wake: Option<Timestamp>, more: bool) -> Option<Ended> {
-        // What is kept fresh is never done, but may be well.
-        let lacks = |job: &Job| !self.settings.keeps || job.state == State::Stopped || job.failures > 0;
-        let stuck = || if self.jobs.open().any(lacks) { Ended::Stuck } else { Ended::Done };
+        let stuck = || if self.lacking().next().is_some() { Ended::Stuck } else { Ended::Done };
         if self.settings.once && wake.is_none_or(|at| at > self.now()) {
             return Some(stuck());
         }
@@ -342,16 +351,17 @@ impl Engine {
         }
         let hopeless =
             |job: &Job| job.state == State::Stopped || job.failures >= HOPELESS && !self.settings.keep_trying;
-        (wake.is_none() || self.jobs.open().all(hopeless)).then(stuck)
+        (wake.is_none() || self.jobs.open().all(|(_, job)| hopeless(job))).then(stuck)
     }
 
     /// Waits for what is under way.
     async fn wind_up(&mut self, watch: &mut dyn FnMut(Event<'_>)) {
-        let deadline = tokio::time::Instant::now() + GRACE;
+        let over = tokio::time::sleep(GRACE);
+        tokio::pin!(over);
         while self.tasks > 0 {
-            match tokio::time::timeout_at(deadline, self.receiver.recv()).await {
-                Ok(Some(told)) => self.hear(told, watch),
-                Ok(None) | Err(_) => break,
+            tokio::select! {
+                told = self.receiver.recv() => if let Some(told) = told { self.hear(told, watch) },
+                () = &mut over => break,
             }
             // What is permitted and not sent yet is given back; nothing else goes out.
             while let Some(action) = self.agent.poll(Timestamp::from_unix_nanos(i64::MIN)) {
@@ -369,7 +379,7 @@ impl Engine {
             matches!(error, GateError::Busy(_)) || matches!(error.ledger(), Some(LedgerError::Unreachable { .. }))
         };
         match &error {
-            OrderError::Gate(gate) if passes(gate) => {
+            OrderError::Gate(gate) if passes(gate) && !self.settings.once => {
                 watch(Event::NoLedger(&gate.to_string()));
                 let (now, draw) = (self.now(), self.draw());
                 self.agent.handle(id, crate::agent::Event::Unreachable { retry_at: None }, now, draw);

@@ -72,7 +72,7 @@ impl OpenReport {
             names: job.names.clone(),
             failures: job.failures,
             stopped: job.state == State::Stopped,
-            last_error: job.last_error.clone(),
+            last_error: job.last_error.as_ref().map(|error| error.text.clone()),
         }
     }
 }
@@ -82,12 +82,10 @@ impl IssueReport {
     #[must_use]
     pub fn new(ended: Ended, engine: &Engine, to_come: Option<u64>, left_out: u64) -> Self {
         let standing = engine.standing();
-        let fresh = |job: &Job| job.held && job.failures == 0 && job.state == State::Open;
         // Where it was stopped, those whose turn has not come are no news.
         let all = matches!(ended, Ended::Done | Ended::Stuck);
-        let open = engine.jobs().filter(|job| job.state != State::Done && !fresh(job));
-        let open = open.filter(|job| all || job.last_error.is_some());
-        let open: Vec<_> = open.collect();
+        let open: Vec<_> = engine.lacking().filter(|job| all || job.last_error.is_some()).collect();
+        let done = engine.jobs().filter(|job| job.state == State::Done).count();
         Self {
             certpace_issue: 1,
             ended: match ended {
@@ -99,7 +97,7 @@ impl IssueReport {
             at: standing.now,
             issued: standing.issued,
             issued_elsewhere: standing.elsewhere,
-            fresh: engine.jobs().filter(|job| fresh(job)).count() as u64,
+            fresh: (engine.jobs().count() - done - open.len()) as u64,
             next_at: standing.next_at,
             to_come,
             left_out,

@@ -65,6 +65,17 @@ impl AcmeClient {
         certbot
     }
 
+    /// `certbot revoke` for a certificate, by its own key.
+    pub(crate) fn revoke(&self, certificate: &Path, key: &Path) -> Ran {
+        let mut certbot = Command::new(tool("certbot/bin/certbot"));
+        certbot.env("REQUESTS_CA_BUNDLE", &self.root).args(["revoke", "--non-interactive", "--no-delete-after-revoke"]);
+        for option in ["--config-dir", "--work-dir", "--logs-dir"] {
+            certbot.arg(option).arg(self.certbot_folder());
+        }
+        certbot.args(["--server", &self.directory, "--cert-path"]).arg(certificate).arg("--key-path").arg(key);
+        run(certbot, &self.folder, "certbot")
+    }
+
     /// Where certbot keeps everything; its log has each answer with its headers.
     pub(crate) fn certbot_folder(&self) -> PathBuf {
         self.folder.join("certbot")

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::clients::{AcmeClient, python};
@@ -29,8 +29,13 @@ pub(crate) type Limits<'a> = &'a [(&'a str, i64, &'a str)];
 impl Enforced {
     /// Starts both; the proxy speaks TLS unless `arguments` say `--plain`.
     pub(crate) fn start(limits: Limits<'_>, arguments: &[&str]) -> Self {
+        Self::start_with(&json!({}), limits, arguments)
+    }
+
+    /// The same, with more in Pebble's configuration.
+    pub(crate) fn start_with(config: &Value, limits: Limits<'_>, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let pebble = Pebble::start(folder.path());
+        let pebble = Pebble::start_with(folder.path(), config, &[]);
         let mut command = Command::new(env!("CARGO_BIN_EXE_certpace"));
         command.current_dir(folder.path()).args(["enforce", "--upstream", &pebble.directory, "--upstream-root"]);
         command.arg(&pebble.root).args(["--listen", "127.0.0.1:0", "--policy"]).arg(policy(folder.path(), limits));

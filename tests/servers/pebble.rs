@@ -8,6 +8,7 @@ use std::process::Command;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 
+use super::clients::python;
 use super::process::{Process, free_ports, tool};
 
 /// A Pebble of its own for each test: it starts within a second and keeps all in memory.
@@ -65,6 +66,16 @@ impl Pebble {
         started.unwrap_or_else(|| {
             panic!("Pebble does not start: {}", fs::read_to_string(folder.join("pebble.out")).unwrap())
         })
+    }
+
+    /// From now on it answers so when it is asked about the certificate in that file: the text of renewal information.
+    pub(crate) fn set_renewal_info(&self, certificate: &Path, answer: &str) {
+        let script = "
+import requests, sys
+body = {'Certificate': open(sys.argv[2]).read(), 'ARIResponse': sys.argv[3]}
+requests.post(sys.argv[1] + '/set-renewal-info/', json=body).raise_for_status()";
+        let set = python(script, &[&self.management, certificate.to_str().unwrap(), answer], &self.root);
+        assert!(set.succeeded, "{}", set.said);
     }
 
     /// A port that is free may be taken by somebody else before the servers have it.

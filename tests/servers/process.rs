@@ -94,6 +94,27 @@ impl Process {
         done_within(time, || !self.runs()).then(|| self.child.wait().unwrap().code())?
     }
 
+    /// Whether that is so within so much real time, while it runs.
+    pub(crate) fn within(&mut self, time: Duration, mut so: impl FnMut() -> bool) -> bool {
+        let mut is_so = false;
+        done_within(time, || {
+            is_so = so();
+            is_so || !self.runs()
+        });
+        is_so
+    }
+
+    /// The code that it has ended with.
+    pub(crate) fn code(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    /// Ends it without asking.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Asks it to end, and waits until it has.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         let asked = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();

@@ -12,6 +12,15 @@ use crate::ledger::Mark;
 use crate::report::gate::GateReport;
 use crate::time::Timestamp;
 
+/// What a command that asks for one permit does without a ledger. Those that go on asking wait for it.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Ledger")]
+pub struct LossOptions {
+    /// Without a ledger: closed, nothing goes out; exempt, a renewal inside its ARI window does, and is told to the ledger later
+    #[arg(long, value_name = "closed|exempt", default_value = "closed", hide_possible_values = true)]
+    pub on_ledger_loss: OnLoss,
+}
+
 /// What to do without a ledger.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub enum OnLoss {
@@ -40,11 +49,12 @@ pub fn is_loss(error: &anyhow::Error) -> bool {
 /// `error` if not.
 pub fn pass(
     request: &Request,
+    on_loss: &LossOptions,
     options: &LedgerOptions,
     context: &Context,
     error: anyhow::Error,
 ) -> anyhow::Result<Passed> {
-    if options.on_ledger_loss == OnLoss::Closed || !is_loss(&error) {
+    if on_loss.on_ledger_loss == OnLoss::Closed || !is_loss(&error) {
         return Err(error);
     }
     let mut journal = options.journal(context)?;

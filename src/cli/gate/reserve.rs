@@ -6,7 +6,7 @@ use super::super::ledger::session::{LedgerOptions, Session, Use};
 use super::super::output::Interrupt;
 use super::super::{Context, Exit, TEMPLATE};
 use super::asked::{OrderOptions, PermitOptions, lease};
-use super::loss::{self, Passed};
+use super::loss::{self, LossOptions, Passed};
 use super::{exit_of, never, print, time_passes};
 use crate::clock;
 use crate::gate::{Answer, Request, Verdict};
@@ -42,6 +42,9 @@ pub struct Args {
     /// The ledger.
     #[command(flatten)]
     pub ledger: LedgerOptions,
+    /// What to do without it.
+    #[command(flatten)]
+    pub loss: LossOptions,
 }
 
 /// Whether to wait.
@@ -84,7 +87,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let answer = match asked {
         Ok(answer) => answer,
         Err(error) => {
-            return match loss::pass(&request, &args.ledger, context, error)? {
+            return match loss::pass(&request, &args.loss, &args.ledger, context, error)? {
                 Passed::Not(exit) => Ok(exit),
                 Passed::Go(permit, until) => {
                     print(&GateReport::local(&permit, context.now, Some(until)), context)?;

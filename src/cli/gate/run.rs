@@ -14,7 +14,7 @@ use super::super::output::Interrupt;
 use super::super::{Context, Exit, TEMPLATE};
 use super::asked::{OrderOptions, PermitOptions};
 use super::listen::{self, Heard, Pipes};
-use super::loss::{self, Passed};
+use super::loss::{self, LossOptions, Passed};
 use super::reserve::{WaitOptions, ask, ask_in_shadow};
 use super::{exit_of, never, print, time_passes};
 use crate::clock::{self, Stopwatch};
@@ -62,6 +62,9 @@ pub struct Args {
     /// The ledger.
     #[command(flatten)]
     pub ledger: LedgerOptions,
+    /// What to do without it.
+    #[command(flatten)]
+    pub loss: LossOptions,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -88,7 +91,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let mut held = match reserve(args, &request, context) {
         Ok(Ok(held)) => held,
         Ok(Err(exit)) => return Ok(exit),
-        Err(error) => match loss::pass(&request, &args.ledger, context, error)? {
+        Err(error) => match loss::pass(&request, &args.loss, &args.ledger, context, error)? {
             Passed::Go(number, _) => Held { number, session: None },
             Passed::Not(exit) => return Ok(exit),
         },

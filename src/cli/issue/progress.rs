@@ -110,7 +110,7 @@ impl Progress {
     }
 
     fn failed(&mut self, job: &Job, names: &[(String, String)]) {
-        let why = job.last_error.as_deref().unwrap_or_default();
+        let why = job.last_error.as_ref().map_or("", |error| &error.text);
         self.warn(&format!("{}: {why}", shown(job)));
         if let Some(command) = &self.on_error {
             let failed: Vec<_> = names.iter().map(|(name, _)| name.as_str()).collect();

@@ -19,7 +19,7 @@ use crate::gate::{Request, Task, Verdict};
 use crate::issuer::challenge::Kind;
 use crate::issuer::engine::{Holding, Source, SourceError, Work};
 use crate::issuer::order::Item;
-use crate::issuer::store::PlanOrder as Place;
+use crate::issuer::store::{Notes, PlanOrder as Place};
 use crate::name::{NameSet, SetKey};
 use crate::report::plan_file::{PlanOrder, read_order};
 use crate::time::Timestamp;
@@ -145,7 +145,10 @@ impl PlanSource {
             let replaces = order.replaces.map(Cow::into_owned);
             let held = order.held.map(|held| {
                 let (of, not_before) = (Held::new(held.issued_at, held.expires_at), held.issued_at);
-                (Held { renew_at: Some(order.at), ..of }, Holding { ari_id: replaces, not_before })
+                (
+                    Held { renew_at: Some(order.at), ..of },
+                    Holding { ari_id: replaces, not_before, notes: Notes::default() },
+                )
             });
             self.next = Some(Next { at: order.at, work: Work { item, at: order.at, held, open: None } });
         }

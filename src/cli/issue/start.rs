@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,7 +18,7 @@ use super::source::PlanSource;
 use crate::agent::Config;
 use crate::issuer::account::{Account, Accounts};
 use crate::issuer::challenge::{self, Challenges, Kind};
-use crate::issuer::engine::{Engine, EngineError, Work};
+use crate::issuer::engine::{Engine, EngineError, Work, held};
 use crate::issuer::order::{Item, OrderError, Orderer, Orders, Settings};
 use crate::issuer::request::KeyType;
 use crate::issuer::store::{OpenOrder, Slot};
@@ -57,8 +56,8 @@ pub struct OrderOptions {
     #[arg(long, value_name = "SPAN", value_parser = Span::parse)]
     pub lease: Option<Span>,
     /// How long the CA may take for validations or for a certificate, in seconds
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400), default_value_t = 300)]
-    pub patience: u64,
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i64).range(1..=86_400), default_value_t = 300)]
+    pub patience: i64,
     /// For rehearsals in front of `certpace enforce`: how much faster than the clock time runs
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000), default_value_t = 1)]
     pub speed: u32,
@@ -82,6 +81,18 @@ pub struct AccountBook {
 }
 
 impl AccountBook {
+    /// Whether an URL is that of an account at another CA: what was ordered there is for those who order there.
+    ///
+    /// # Errors
+    /// Where the store can't be read.
+    pub fn is_elsewhere(&self, url: &str) -> anyhow::Result<bool> {
+        if url == self.default.url || self.known.contains_key(url) {
+            return Ok(false);
+        }
+        let accounts = self.accounts.list().map_err(account::explained)?;
+        Ok(accounts.iter().any(|of| of.url.as_deref() == Some(url) && of.directory != self.directory))
+    }
+
     /// The account that is meant by an URL, or by a name; by `default`, the one that was asked for.
     ///
     /// # Errors
@@ -98,7 +109,7 @@ impl AccountBook {
         let found = match by_url {
             Some(account) => account,
             None if text.contains("://") => {
-                return Err(anyhow!("the plan orders with the account {text}, which is not in the store"))
+                return Err(anyhow!("the account {text} is not in the store"))
                     .hint("`certpace account import` takes it over from another client; `certpace account list` shows those that are here");
             }
             None => self.accounts.resolve(Some(text), &self.directory).map_err(account::explained)?,
@@ -148,7 +159,7 @@ pub async fn start(
     let settings = Settings {
         key_type: order.key_type,
         lease: order.lease.unwrap_or(lease),
-        patience: Duration::from_secs(order.patience),
+        patience: Span::from_seconds(order.patience),
     };
     let store = store.open()?;
     let accounts = Accounts::of_store(store.root());
@@ -219,6 +230,9 @@ pub(super) fn take_up(engine: &mut Engine, orders: &Orders, source: &mut PlanSou
     let others = orders.store.orphans()?.into_iter().map(Arc::new);
     for slot in std::iter::once(own).chain(others) {
         for open in slot.open_orders()? {
+            if source.accounts().is_elsewhere(&open.account)? {
+                continue;
+            }
             let account = source.accounts().of(&open.account)?;
             if let Some(plan) = open.plan.as_ref().filter(|plan| plan.plan == source.hash()) {
                 source.took(plan.order, &open.names);
@@ -256,12 +270,18 @@ pub fn take_up_others(engine: &mut Engine, orders: &Orders, accounts: &mut Accou
     let others = orders.store.orphans()?.into_iter().map(Arc::new);
     for slot in std::iter::once(own).chain(others) {
         for open in slot.open_orders()?.into_iter().filter(|open| open.plan.is_none()) {
+            if accounts.is_elsewhere(&open.account)? {
+                continue;
+            }
             let account = accounts.of(&open.account)?;
-            engine.add(left(open, account, &slot));
+            // The certificate that it renews, which is the same job. One that is damaged is told where all are looked at.
+            let lineage = orders.store.lineage(&open.names).ok().flatten();
+            let held = lineage.map(|lineage| held(&lineage, &orders.desk));
+            engine.add(Work { held, ..left(open, account, &slot) });
         }
     }
     for (names, split) in orders.store.parts(None)? {
-        if orders.store.lineage(&names)?.is_none() {
+        if orders.store.lineage(&names)?.is_none() && !accounts.is_elsewhere(&split.account)? {
             let item = Item {
                 account: accounts.of(&split.account)?,
                 profile: split.profile,

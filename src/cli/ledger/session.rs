@@ -11,7 +11,6 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
 use super::super::failure::Hint as _;
-use super::super::gate::loss::OnLoss;
 use super::super::{Context, Terminal};
 use crate::clock::{SystemClock, Timescale};
 use crate::digest::sha256;
@@ -35,9 +34,6 @@ pub struct LedgerOptions {
     /// The CA's directory URL; each has a ledger of its own [default: the policy's]
     #[arg(long, value_name = "URL")]
     pub directory: Option<String>,
-    /// Without a ledger: closed, nothing goes out; exempt, a renewal inside its ARI window does, and is told to the ledger later
-    #[arg(long, value_name = "closed|exempt", default_value = "closed", hide_possible_values = true)]
-    pub on_ledger_loss: OnLoss,
 }
 
 /// What a command is going to do with a ledger.

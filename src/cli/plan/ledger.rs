@@ -1,7 +1,6 @@
 //! What a plan starts from, if that is a ledger.
 
 use super::super::Context;
-use super::super::gate::loss::OnLoss;
 use super::super::ledger::session::{LedgerOptions, Session, Use};
 use crate::inventory::Inventory;
 use crate::plan::opening::Opening;
@@ -37,11 +36,7 @@ impl LedgerArgs {
             return Ok(None);
         }
         let Self { ledger, must_exist, directory } = self.clone();
-        let mut session = LedgerOptions { ledger, must_exist, directory, on_ledger_loss: OnLoss::Closed }.open(
-            context,
-            Use::Read,
-            false,
-        )?;
+        let mut session = LedgerOptions { ledger, must_exist, directory }.open(context, Use::Read, false)?;
         let at = session.gate.now()?;
         Ok(Some(FromLedger { session, at }))
     }

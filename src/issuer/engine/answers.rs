@@ -49,7 +49,9 @@ impl Engine {
     }
 
     fn sent(&mut self, id: CertificateId, at: Timestamp) {
-        let late = at.since(self.jobs.job(id).planned_at);
+        let planned_at = self.jobs.job(id).planned_at;
+        let due_at = self.agent.held(id).and_then(|held| held.renew_at).unwrap_or(planned_at);
+        let late = at.since(planned_at.max(due_at));
         let Standing { late: count, late_most, .. } = &mut self.standing;
         *count += u64::from(late > LATE);
         *late_most = late.max(*late_most);
@@ -85,6 +87,7 @@ impl Engine {
     fn later(&mut self, id: CertificateId, at: Timestamp, blocking: &[Blocking], watch: &mut dyn FnMut(Event<'_>)) {
         if let Some(last) = blocking.last() {
             watch(Event::Later(self.jobs.job(id), last));
+            self.put_off(id, &format!("waits for {} until {}", last.bucket, last.at));
         }
         let gate = blocking.last().filter(|of| is_shared(of)).map(|of| self.jobs.gate(&of.bucket));
         self.tell(id, agent::Event::Later { at, gate });
@@ -94,7 +97,8 @@ impl Engine {
     fn stopped(&mut self, id: CertificateId, why: &str, watch: &mut dyn FnMut(Event<'_>)) {
         let job = self.jobs.job_mut(id);
         self.standing.stopped += u64::from(job.state != State::Stopped);
-        (job.state, job.last_error) = (State::Stopped, Some(why.to_owned()));
+        job.state = State::Stopped;
+        self.note_error(id, why);
         watch(Event::Never(self.jobs.job(id), why));
         self.tell(id, agent::Event::Never);
     }
@@ -117,7 +121,7 @@ impl Engine {
                     let (issued_at, expires_at) = (certified.issued_at, certified.expires_at);
                     let whole = self.jobs.inside_mut(id).and_then(|inside| {
                         let Certified { ari_id, not_before, .. } = certified;
-                        inside.held = Some(Holding { ari_id, not_before });
+                        inside.held = Some(Holding { ari_id, not_before, notes: Notes::default() });
                         inside.whole.take()
                     });
                     self.tell(id, agent::Event::Issued { issued_at, expires_at });
@@ -133,7 +137,6 @@ impl Engine {
                 self.standing.failed += 1;
                 self.note_failure(id, &why);
                 watch(Event::Failed(self.jobs.job(id), &names));
-                self.keep_notes(id);
                 let names = self.ids(id, names.iter().map(|(name, _)| name.as_str()));
                 self.tell(id, agent::Event::Failed { names: &names });
             }
@@ -146,6 +149,7 @@ impl Engine {
             }
             Outcome::Unreachable { retry_after, why } => {
                 watch(Event::Unreachable(&why));
+                self.put_off(id, &why);
                 let retry_at = retry_after.map(|span| self.now().plus(self.orders.desk.span(span)));
                 self.tell(id, agent::Event::Unreachable { retry_at });
             }
@@ -189,7 +193,20 @@ impl Engine {
     fn note_failure(&mut self, id: CertificateId, why: &str) {
         let job = self.jobs.job_mut(id);
         job.failures = job.failures.saturating_add(1);
-        job.last_error = Some(why.to_owned());
+        self.note_error(id, why);
+    }
+
+    fn note_error(&mut self, id: CertificateId, why: &str) {
+        let error = LastError { at: self.now(), text: why.to_owned() };
+        self.jobs.job_mut(id).last_error = Some(error);
+        self.keep_notes(id);
+    }
+
+    /// It waits, and where nothing is waited for that is what it ends with.
+    fn put_off(&mut self, id: CertificateId, why: &str) {
+        if self.settings.once && self.jobs.job(id).failures == 0 {
+            self.note_error(id, why);
+        }
     }
 
     fn ids<'a>(&mut self, id: CertificateId, names: impl Iterator<Item = &'a str>) -> Vec<NameId> {
@@ -209,6 +226,9 @@ impl Engine {
         if self.agent.held(id).is_some_and(|known| known.issued_at >= held.issued_at) {
             return;
         }
+        let job = self.jobs.job_mut(id);
+        (job.held, job.failures, job.last_error) = (true, holding.notes.failures, holding.notes.last_error.clone());
+        (job.asked_at, job.ask_again_at) = (holding.notes.asked_at, holding.notes.ask_again_at);
         if let Some(inside) = self.jobs.inside_mut(id) {
             inside.held = Some(holding);
         }
@@ -217,11 +237,13 @@ impl Engine {
 
     /// Keeps what is known of a certificate held, for the next process and for people.
     fn keep_notes(&mut self, id: CertificateId) {
+        if !self.settings.keeps {
+            return;
+        }
         let (Some(held), Some(inside)) = (self.agent.held(id).copied(), self.jobs.inside(id)) else { return };
         // Of a certificate that some name was left out of, the whole one is noted.
         let names = inside.whole.as_ref().unwrap_or(&inside.item.names).clone();
         let job = self.jobs.job(id);
-        let at = self.now();
         let notes = Notes {
             renew_at: held.renew_at,
             window: held.window,
@@ -230,7 +252,7 @@ impl Engine {
             deadline: held.deadline,
             replaced: held.replaced,
             failures: job.failures,
-            last_error: job.last_error.clone().map(|text| LastError { at, text }),
+            last_error: job.last_error.clone(),
             superseded_by: None,
         };
         let orders = std::sync::Arc::clone(&self.orders);
@@ -261,8 +283,7 @@ impl Engine {
                 let from = held.map_or(window.start, |held| held.not_before);
                 let of = |at| desk.of_certificate(from, at);
                 let window = Window { start: of(window.start), end: of(window.end) };
-                let job = self.jobs.job_mut(id);
-                (job.asked_at, job.ask_again_at) = (Some(now), retry_after.map(|span| now.plus(span)));
+                self.jobs.job_mut(id).asked_at = Some(now);
                 self.tell(id, agent::Event::RenewalInfo { window, retry_after });
                 // A window that was moved into the past: the certificate is, or will be, revoked.
                 let moved = self.agent.held(id).filter(|held| held.deadline.is_none()).copied().filter(|held| {
@@ -273,15 +294,14 @@ impl Engine {
                     let deadline = held.expires_at.min(now.plus(REVOKED));
                     self.tell(id, agent::Event::Revoked { deadline });
                 }
-                if self.settings.keeps {
-                    self.keep_notes(id);
-                }
             }
             Err(error) => {
                 let lasting = matches!(error, AcmeError::Problem { .. } | AcmeError::Local { .. });
                 self.tell(id, agent::Event::NoRenewalInfo { lasting });
             }
         }
+        self.jobs.job_mut(id).ask_again_at = self.agent.asks_again_at(id);
+        self.keep_notes(id);
     }
 
     /// A name has left its certificate for one of its own.
@@ -339,7 +359,7 @@ pub fn held(lineage: &Lineage, desk: &Desk) -> (Held, Holding) {
         replaced: notes.replaced,
         ..Held::new(of.issued_at, desk.of_certificate(of.not_before, of.not_after))
     };
-    (held, Holding { ari_id: of.ari_id.clone(), not_before: of.not_before })
+    (held, Holding { ari_id: of.ari_id.clone(), not_before: of.not_before, notes: notes.clone() })
 }
 
 /// Whether others need that bucket too.

@@ -8,7 +8,7 @@ use super::Work;
 use crate::agent::{CertificateId, GateId, NameId, TenantId, Wanted};
 use crate::dense::dense;
 use crate::issuer::order::Item;
-use crate::issuer::store::{OpenOrder, Slot};
+use crate::issuer::store::{LastError, Notes, OpenOrder, Slot};
 use crate::ledger::bucket_name;
 use crate::limits::LimitName;
 use crate::name::{Identifier, NameSet, SetKey};
@@ -31,8 +31,8 @@ pub struct Job {
     pub held: bool,
     /// How often it failed in a row.
     pub failures: u32,
-    /// What went wrong last.
-    pub last_error: Option<String>,
+    /// What went wrong last, or holds it up.
+    pub last_error: Option<LastError>,
     /// When it was issued.
     pub issued_at: Option<Timestamp>,
     /// When the CA was asked for its window last.
@@ -72,6 +72,8 @@ pub struct Holding {
     pub ari_id: Option<String>,
     /// The first second of its validity, by its own dates.
     pub not_before: Timestamp,
+    /// What earlier processes have noted of its renewal.
+    pub notes: Notes,
 }
 
 /// Numbers for texts, and back.
@@ -118,8 +120,9 @@ impl Jobs {
     }
 
     /// Those that are not done.
-    pub(super) fn open(&self) -> impl Iterator<Item = &Job> {
-        self.all().filter(|job| job.state != State::Done)
+    pub(super) fn open(&self) -> impl Iterator<Item = (CertificateId, &Job)> {
+        let all = self.all().enumerate().map(|(place, job)| (CertificateId::new(dense(place)), job));
+        all.filter(|(_, job)| job.state != State::Done)
     }
 
     /// How many are not done.
@@ -139,6 +142,7 @@ impl Jobs {
         gates.push(bucket_name(LimitName::NewOrdersPerAccount, &item.account.url));
         let gates: Vec<_> = gates.iter().map(|gate| self.gate(gate)).collect();
         let (held, holding) = held.unzip();
+        let notes = holding.as_ref().map(|holding| holding.notes.clone()).unwrap_or_default();
         let permit = open.as_ref().map(|(open, _)| self.permit(&open.permit));
         let wanted = Wanted { not_before: at, held, open: permit, ..Wanted::new(ids, tenant, gates) };
         let job = Job {
@@ -147,11 +151,11 @@ impl Jobs {
             order: item.plan.as_ref().map(|plan| plan.order),
             state: State::Open,
             held: held.is_some(),
-            failures: 0,
-            last_error: None,
+            failures: notes.failures,
+            last_error: notes.last_error,
             issued_at: None,
-            asked_at: None,
-            ask_again_at: None,
+            asked_at: notes.asked_at,
+            ask_again_at: notes.ask_again_at,
         };
         (wanted, job, Inside { item, held: holding, whole: None, permit: None, open })
     }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use super::{Engine, Event, Told};
 use crate::agent::{Action, CertificateId, Class, Window};
 use crate::gate::{GateError, Replaces, Request, Task};
-use crate::issuer::order::Outcome;
+use crate::issuer::order::{Orders, Outcome};
+use crate::issuer::store::Lineage;
 use crate::issuer::wire::AcmeError;
+use crate::name::NameSet;
 use crate::permits::PermitId;
 use crate::time::Timestamp;
 
@@ -71,17 +73,18 @@ impl Engine {
         })
     }
 
+    /// When the certificate was issued that is kept fresh. (Orders of a plan are known by their numbers.)
+    fn known(&self, id: CertificateId) -> Option<Timestamp> {
+        self.agent.held(id).filter(|_| self.settings.keeps).map(|held| held.issued_at)
+    }
+
     fn reserve(&mut self, id: CertificateId, class: Class, window: Option<Window>) {
         let Some(request) = self.request(id, class, window) else { return };
-        let known = self.agent.held(id).map(|held| held.issued_at);
+        let known = self.known(id);
         let (orders, names) = (Arc::clone(&self.orders), request.names.clone());
         self.spawn(async move {
-            // Another process may have renewed it.
-            if let Some(known) = known
-                && let Ok(Some(lineage)) = orders.held(&names).await
-                && lineage.metadata.issued_at > known
-            {
-                return Told::Newer(id, Box::new(lineage));
+            if let Some(lineage) = newer(&orders, &names, known).await {
+                return Told::Newer(id, lineage);
             }
             Told::Answer(id, orders.desk.ask(move |gate| gate.reserve(&request)).await)
         });
@@ -91,6 +94,7 @@ impl Engine {
     fn order(&mut self, id: CertificateId, permit: PermitId, replaces: bool, now: Timestamp) {
         let number = self.jobs.permit_of(permit).to_owned();
         let again = self.request(id, Class::New, None);
+        let known = self.known(id);
         let Some(inside) = self.jobs.inside_mut(id) else { return };
         let (orders, item) = (Arc::clone(&self.orders), inside.item.clone());
         let replaces = inside.held.as_ref().filter(|_| replaces).and_then(|held| held.ari_id.clone());
@@ -103,7 +107,14 @@ impl Engine {
                 // What broke off in this process is taken up, also where its permit's lease has ended meanwhile.
                 None => match orders.left(&number, before.as_deref()).await {
                     Ok(Some(open)) => orders.resume(&item, open, &orders.slot).await,
-                    Ok(None) => orders.perform(&item, &number, replaces).await,
+                    Ok(None) => {
+                        // The gate may have waited for another process to be done with it.
+                        if let Some(lineage) = newer(&orders, &item.names, known).await {
+                            let _given_back = orders.desk.ask(move |gate| gate.cancel(&number)).await;
+                            return Told::Newer(id, lineage);
+                        }
+                        orders.perform(&item, &number, replaces).await
+                    }
                     Err(error) => Err(error),
                 },
             };
@@ -119,4 +130,11 @@ impl Engine {
             }
         });
     }
+}
+
+/// The certificate that another process has put into the store, if it is newer than the one `known`.
+async fn newer(orders: &Orders, names: &NameSet, known: Option<Timestamp>) -> Option<Box<Lineage>> {
+    // What can't be read is made good by a new one.
+    let lineage = orders.held(names).await.ok().flatten()?;
+    known.is_some_and(|known| lineage.metadata.issued_at > known).then(|| Box::new(lineage))
 }

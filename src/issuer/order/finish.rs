@@ -6,12 +6,13 @@ use std::time::Duration;
 use instant_acme::{Order, OrderStatus};
 
 use super::{Certified, OrderError, Outcome, Work, blocking};
+use crate::clock::Stopwatch;
 use crate::gate::GateError;
 use crate::issuer::certificate::Certificate;
 use crate::issuer::request;
-use crate::issuer::store::{Issued, Stage, StoreError};
+use crate::issuer::store::{Issued, Lineage, Stage, StoreError};
 use crate::issuer::wire::AcmeError;
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
 
 /// How long to wait before asking again, if the CA says nothing: by how often it was asked.
 const PAUSES_MS: [u64; 5] = [100, 250, 500, 1_000, 2_000];
@@ -31,7 +32,7 @@ impl Work<'_> {
     /// Asks for the certificate and waits for it: its chain in PEM, or what came of it instead. Nothing is lost by trying again: the key is
     /// on disk before the CA has its request.
     pub(super) async fn finalize(&mut self, order: &mut Order) -> Result<Result<String, Outcome>, OrderError> {
-        let started = tokio::time::Instant::now();
+        let started = Stopwatch::start();
         let mut tries = 0;
         let key = self.key().await?;
         loop {
@@ -108,14 +109,30 @@ impl Work<'_> {
         .await
     }
 
-    /// The certificate has come: tells the gate and keeps it.
+    /// The certificate has come: keeps it and tells the gate, in this order, so that whoever gets a permit after this one sees it. Where it
+    /// can't be kept the gate is told all the same.
     pub(super) async fn save(&mut self, pem: &str) -> Result<Outcome, OrderError> {
+        let issued_at = self.orders.desk.now();
+        let lineage = self.save_at(pem, issued_at).await;
         let number = self.open.permit.clone();
         let told = self.orders.desk.ask(move |gate| gate.commit(&number)).await;
         let untold = !matches!(told, Ok(_) | Err(GateError::NoPermit(_) | GateError::Permit { .. }));
-        let issued_at = told.map_or_else(|_error| self.orders.desk.now(), |told| told.permit.life.changed_at);
+        let of = lineage?.metadata;
+        if untold {
+            self.open.stage = Stage::Issued;
+            self.keep().await?;
+        } else {
+            self.end().await?;
+        }
+        let expires_at = self.orders.desk.of_certificate(of.not_before, of.not_after);
+        let (ari_id, not_before, requests) = (of.ari_id, of.not_before, self.session.requests());
+        Ok(Outcome::Issued(Certified { issued_at, expires_at, ari_id, not_before, requests, untold }))
+    }
+
+    /// Keeps the certificate.
+    async fn save_at(&self, pem: &str, issued_at: Timestamp) -> Result<Lineage, OrderError> {
         let mut tries = 0;
-        let lineage = loop {
+        loop {
             let (store, slot, open) = (self.orders.store.clone(), Arc::clone(self.slot), self.open.clone());
             let (pem, directory) = (pem.to_owned(), self.orders.wire.directory().url.clone());
             let saved = blocking(move || {
@@ -137,24 +154,14 @@ impl Work<'_> {
                 })
             });
             match saved.await {
-                Ok(lineage) => break lineage,
+                Ok(lineage) => return Ok(lineage),
                 Err(OrderError::Store(StoreError::Io { .. })) if tries < SAVES => {
                     tokio::time::sleep(pause(None, tries)).await;
                     tries += 1;
                 }
                 Err(error) => return Err(error),
             }
-        };
-        if untold {
-            self.open.stage = Stage::Issued;
-            self.keep().await?;
-        } else {
-            self.end().await?;
         }
-        let of = lineage.metadata;
-        let expires_at = self.orders.desk.of_certificate(of.not_before, of.not_after);
-        let (ari_id, not_before, requests) = (of.ari_id, of.not_before, self.session.requests());
-        Ok(Outcome::Issued(Certified { issued_at, expires_at, ari_id, not_before, requests, untold }))
     }
 }
 

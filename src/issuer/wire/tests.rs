@@ -249,6 +249,11 @@ async fn renewal_information_is_read_or_told() {
     let ca = Ca::start(vec![
         Reply::Answer("200 OK", "retry-after: 21600\r\n", window),
         Reply::Answer("200 OK", "", r#"{"suggestedWindow":{}}"#),
+        Reply::Answer(
+            "200 OK",
+            "",
+            r#"{"suggestedWindow":{"start":"2027-01-02T00:00:00Z","end":"2027-01-01T00:00:00Z"}}"#,
+        ),
         Reply::Answer("404 Not Found", "", r#"{"type":"urn:ietf:params:acme:error:malformed","detail":"no such"}"#),
         Reply::Answer("500 Internal Server Error", "retry-after: 60\r\n", HTML),
         Reply::Cut,
@@ -259,15 +264,20 @@ async fn renewal_information_is_read_or_told() {
     assert_eq!((answer.retry_after, answer.explanation.as_deref()), (Some(Span::from_hours(6)), Some("x")));
     assert_eq!(answer.window.end.since(answer.window.start), Span::from_days(1));
     let mut told = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..5 {
         told.push(wire.renewal_info("a.b").await.unwrap_err());
     }
-    assert!(matches!(&told[0], AcmeError::Unavailable { what, .. } if what.contains("makes no sense")), "{told:?}");
-    assert!(matches!(&told[1], AcmeError::Problem { status: 404, .. }), "{told:?}");
-    assert!(matches!(&told[2], AcmeError::Unavailable { retry_after: Some(_), .. }), "{told:?}");
-    assert!(matches!(&told[3], AcmeError::Unavailable { .. }), "{told:?}");
+    for told in &told[..2] {
+        assert!(
+            matches!(told, AcmeError::Problem { detail, .. } if detail.contains("makes no sense: the answer is 200 OK")),
+            "{told:?}"
+        );
+    }
+    assert!(matches!(&told[2], AcmeError::Problem { status: 404, .. }), "{told:?}");
+    assert!(matches!(&told[3], AcmeError::Unavailable { retry_after: Some(_), .. }), "{told:?}");
+    assert!(matches!(&told[4], AcmeError::Unavailable { .. }), "{told:?}");
     assert!(matches!(wire.renewal_info("../x").await, Err(AcmeError::Local { .. })));
-    assert_eq!(ca.asked.lock().unwrap().len(), 5);
+    assert_eq!(ca.asked.lock().unwrap().len(), 6);
 }
 
 #[tokio::test]
