@@ -5,52 +5,25 @@
 //! certificate without its key.
 
 mod finish;
+mod item;
 mod validate;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use instant_acme::{Order, OrderStatus};
+use tokio::sync::{Mutex, MutexGuard};
 
-use super::challenge::{Challenges, Kind};
+use super::challenge::Challenges;
 use super::desk::Desk;
-use super::key::AccountKey;
 use super::request::KeyType;
 use super::send::{self, Sent};
-use super::store::{OpenOrder, PlanOrder, Slot, Stage, Store, StoreError};
+use super::store::{OpenOrder, Slot, Stage, Store, StoreError};
 use super::wire::{AcmeError, Session, Wire};
 use crate::gate::{Blocking, Dispatch, GateError, PAUSED, Permit, Refusal};
-use crate::name::NameSet;
 use crate::permits::State;
 use crate::time::{Span, Timestamp};
-
-/// An account that orders.
-#[derive(Clone, Debug)]
-pub struct Orderer {
-    /// What it is called in the store.
-    pub name: String,
-    /// Its URL.
-    pub url: String,
-    /// Its key.
-    pub key: Arc<AccountKey>,
-}
-
-/// What is ordered.
-#[derive(Clone, Debug)]
-pub struct Item {
-    /// The names.
-    pub names: NameSet,
-    /// By whom.
-    pub account: Arc<Orderer>,
-    /// Under which profile; `None`: the CA's choice.
-    pub profile: Option<String>,
-    /// Whose certificate it is.
-    pub tenant: Option<String>,
-    /// How its names are to be validated; `None`: as it fits.
-    pub challenge: Option<Kind>,
-    /// Which order of which plan it is.
-    pub plan: Option<PlanOrder>,
-}
+pub use item::{Item, Orderer};
 
 /// What came of an order.
 #[derive(Debug)]
@@ -150,6 +123,8 @@ pub struct Orders {
     pub challenges: Arc<Challenges>,
     /// How.
     pub settings: Settings,
+    /// Held by the one that is being sent, until its URL is on disk: so a process that is killed loses one order, not all that it had begun.
+    pub sending: Arc<Mutex<()>>,
 }
 
 /// An order under way.
@@ -213,6 +188,7 @@ impl Work<'_> {
     /// The order has not gone out.
     async fn begin(self) -> Result<Outcome, OrderError> {
         self.keep().await?;
+        let alone = self.orders.sending.lock().await;
         let number = self.open.permit.clone();
         let permit = match self.orders.desk.ask(move |gate| gate.sent(&number)).await {
             Ok(Dispatch::Go(permit)) => permit,
@@ -234,10 +210,10 @@ impl Work<'_> {
                 };
             }
         };
-        self.send(permit).await
+        self.send(permit, alone).await
     }
 
-    async fn send(mut self, permit: Permit) -> Result<Outcome, OrderError> {
+    async fn send(mut self, permit: Permit, alone: MutexGuard<'_, ()>) -> Result<Outcome, OrderError> {
         let sent = send::new_order(&self.orders.wire, &self.session, permit).await;
         let Sent { url, order } = match sent {
             Ok(sent) => sent,
@@ -246,6 +222,7 @@ impl Work<'_> {
         (self.open.url, self.open.stage) = (Some(url.clone()), Stage::Validating);
         // If the disk is full now, the order is carried through all the same, unless the process is killed.
         let kept = self.keep().await;
+        drop(alone);
         let number = self.open.permit.clone();
         // If the ledger does not learn of it, the lease ends, and it counts as spent.
         let _noted = self.orders.desk.ask(move |gate| gate.accepted(&number)).await;

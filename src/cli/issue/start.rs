@@ -160,7 +160,8 @@ pub async fn start(
     let challenges = Arc::new(Challenges::start(answers).await?);
     let slot = Arc::new(store.slot()?);
     let accounts = AccountBook { accounts, directory, default: Arc::new(orderer(default)), known: BTreeMap::new() };
-    let orders = Orders { wire, desk: ledger.desk.clone(), store, slot, challenges, settings };
+    let sending = Arc::default();
+    let orders = Orders { wire, desk: ledger.desk.clone(), store, slot, challenges, settings, sending };
     Ok(Started { orders, ledger, accounts, stop: interrupts()? })
 }
 

@@ -105,6 +105,8 @@ impl Engine {
                     let (issued_at, expires_at) = (certified.issued_at, certified.expires_at);
                     self.tell(id, agent::Event::Issued { issued_at, expires_at });
                 } else {
+                    // The CA is there: should it be away again, waiting begins anew.
+                    self.tell(id, agent::Event::Accepted);
                     self.close(id);
                 }
             }
