@@ -3,10 +3,12 @@
 use std::fs;
 use std::process::Command;
 
-use serde_json::json;
+use certpace::clock::{Clock as _, SystemClock};
+use certpace::time::Span;
+use serde_json::{Value, json};
 
 use crate::servers::process::{Process, free_ports, tool};
-use crate::world::{Ran, World};
+use crate::world::{Ran, World, read};
 
 /// Stands in front of Pebble, with its certificate, and breaks the answers that `rules.json` says: a path, what is done, how often.
 const BREAKING: &str = r#"
@@ -94,7 +96,7 @@ impl Broken {
         broken
     }
 
-    pub(crate) fn rule(&self, rules: serde_json::Value) {
+    pub(crate) fn rule(&self, rules: Value) {
         fs::write(self.world.path("rules.json"), rules.to_string()).unwrap();
     }
 
@@ -116,8 +118,7 @@ impl Broken {
         let left = world.left("CertificatesPerDomain", &domain);
         assert!(left.is_some_and(|left| left + 1 + u64::try_from(lost).unwrap() <= 50), "{what}: {left:?} are left");
         assert_eq!(world.open_orders(), Vec::<String>::new(), "{what}");
-        let rules: serde_json::Value =
-            serde_json::from_str(&fs::read_to_string(world.path("rules.json")).unwrap()).unwrap();
+        let rules: Value = serde_json::from_str(&fs::read_to_string(world.path("rules.json")).unwrap()).unwrap();
         assert_eq!(rules[0][2], json!(0), "{what}: it never came to that");
         ran
     }
@@ -197,4 +198,39 @@ fn a_refusal_with_its_sentence() {
     let left = broken.world.left("CertificatesPerDomain", "limited.com");
     assert!(left.is_some_and(|left| left == 0), "{left:?}");
     broken.all(1);
+}
+
+/// A CA that makes the order and does not say that it replaces anything: the order is there, and is finished.
+#[test]
+fn a_replacement_of_which_the_ca_says_nothing() {
+    let broken = Broken::start();
+    let world = &broken.world;
+    world.plan("hostname\nwww.example.com\n", &[]);
+    world.issue(&[]).issued(1);
+    let live = fs::read_dir(world.path("store/certificates")).unwrap().next().unwrap().unwrap().path().join("live");
+    let known: Value = serde_json::from_str(&read(&live.join("certificate.json"))).unwrap();
+    let days = |days: i64| {
+        let at = SystemClock.now().plus(Span::from_days(days));
+        at.to_string().split('T').next().unwrap().to_owned()
+    };
+    // The CA wants it renewed now.
+    let window = json!({ "suggestedWindow": { "start": format!("{}T00:00:00Z", days(-40)), "end": format!("{}T00:00:00Z", days(2)) } });
+    let tell = json!({ "certificate": read(&live.join("cert.pem")), "ariResponse": window.to_string() });
+    fs::write(world.path("window.json"), tell.to_string()).unwrap();
+    let mut curl = Command::new("curl");
+    curl.args(["-fsS", "-d", "@window.json", "--cacert"]).arg(&world.pebble.root).current_dir(world.folder.path());
+    assert!(curl.arg(format!("{}/set-renewal-info/", world.pebble.management)).status().unwrap().success());
+    let (id, issued_at, expires_at) = (known["ari_id"].as_str().unwrap(), days(-70), days(20));
+    world.plan(
+        &format!("hostname,certificate,issued_at,expires_at\nwww.example.com,{id},{issued_at},{expires_at}\n"),
+        &[],
+    );
+    broken.rule(json!([["/order-plz", "no-replaces", 1]]));
+    // The plan takes the next half hour.
+    let ran = world.issue(&["--speed", "1000"]).issued(1);
+    assert_eq!((&ran.answer["lost"], world.ordered(), world.issued()), (&json!(0), 2, 2), "{ran:?}");
+    let kept: Value = serde_json::from_str(&read(&live.join("certificate.json"))).unwrap();
+    assert_eq!(kept["replaces"], json!(id));
+    assert_eq!(read(&world.path("rules.json")), r#"[["/order-plz", "no-replaces", 0]]"#, "it was asked to replace one");
+    assert_eq!(world.certificates()[0]["kept"], json!(2));
 }
