@@ -4,8 +4,14 @@
 
 #[path = "issuer/account.rs"]
 mod account;
+#[path = "issuer/answers.rs"]
+mod answers;
+#[path = "issuer/kills.rs"]
+mod kills;
 #[path = "issuer/orders.rs"]
 mod orders;
+#[path = "issuer/readme.rs"]
+mod readme;
 #[path = "issuer/renew.rs"]
 mod renew;
 #[allow(dead_code, reason = "test binaries share the folder, and each uses a part of it")]

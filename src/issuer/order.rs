@@ -5,6 +5,7 @@
 //! that is killed leaves at most one order of which nobody knows anything, and no certificate without its key.
 
 mod finish;
+mod item;
 mod kept;
 mod resume;
 mod validate;
@@ -16,44 +17,15 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use kept::blocking;
 
-use super::challenge::{Challenges, Kind};
+use super::challenge::Challenges;
 use super::desk::Desk;
-use super::key::AccountKey;
 use super::request::KeyType;
 use super::send::{self, Sent};
-use super::store::{OpenOrder, PlanOrder, Slot, Stage, Store, StoreError};
+use super::store::{OpenOrder, Slot, Stage, Store, StoreError};
 use super::wire::{AcmeError, Session, Wire};
 use crate::gate::{Blocking, Dispatch, GateError, PAUSED, Permit, Refusal};
-use crate::name::NameSet;
 use crate::time::{Span, Timestamp};
-
-/// An account that orders.
-#[derive(Clone, Debug)]
-pub struct Orderer {
-    /// What it is called in the store.
-    pub name: String,
-    /// Its URL.
-    pub url: String,
-    /// Its key.
-    pub key: Arc<AccountKey>,
-}
-
-/// What is ordered.
-#[derive(Clone, Debug)]
-pub struct Item {
-    /// The names.
-    pub names: NameSet,
-    /// By whom.
-    pub account: Arc<Orderer>,
-    /// Under which profile; `None`: the CA's choice.
-    pub profile: Option<String>,
-    /// Whose certificate it is.
-    pub tenant: Option<String>,
-    /// How its names are to be validated; `None`: as it fits.
-    pub challenge: Option<Kind>,
-    /// Which order of which plan it is.
-    pub plan: Option<PlanOrder>,
-}
+pub use item::{Item, Orderer};
 
 /// What came of an order.
 #[derive(Debug)]

@@ -186,7 +186,8 @@ fn bad_nonces_and_slow_validations_cost_time_alone() {
 
 /// Commands that note what they are told.
 fn noted(world: &World) -> [String; 2] {
-    ["deploy", "error"].map(|what| world.script(what, &format!("env | grep ^CERTPACE_ | sort >> {what}.txt")))
+    ["deploy", "error"]
+        .map(|what| world.script(what, &format!("env | grep ^CERTPACE_ | sort >> {what}.txt\necho noted")))
 }
 
 #[test]
@@ -195,7 +196,7 @@ fn without_split_failing_a_certificate_waits_for_all_its_names() {
     nobody_at(&world, "shop.example.com");
     world.plan(THREE, &["--names-per-cert", "3"]);
     let [deploy, error] = noted(&world);
-    let ran = world.issue(&["--precheck", "off", "--speed", "1000", "--deploy", &deploy, "--on-error", &error]);
+    let ran = world.issue(&["--precheck", "off", "--speed", "3000", "--deploy", &deploy, "--on-error", &error]);
     assert_eq!(ran.ended(), (Some(1), Some(0)), "{ran:?}");
     assert_eq!(
         (&ran.answer["ended"], &ran.answer["failed"], &ran.answer["open"][0]["names"]),
@@ -218,7 +219,7 @@ fn without_split_failing_a_certificate_waits_for_all_its_names() {
     let mended = json!({ "host": "shop.example.com." }).to_string();
     let url = format!("http://{}/clear-a", world.pebble.dns.management);
     assert!(Command::new("curl").args(["-fsS", "-d", &mended, &url]).status().unwrap().success());
-    world.issue(&["--precheck", "off", "--speed", "1000", "--deploy", &deploy, "--on-error", &error]).issued(1);
+    world.issue(&["--precheck", "off", "--speed", "3000", "--deploy", &deploy, "--on-error", &error]).issued(1);
     let live = fs::read_dir(world.path("store/certificates")).unwrap().next().unwrap().unwrap().path().join("live");
     let live = fs::canonicalize(world.path("store")).unwrap().join(live.strip_prefix(world.path("store")).unwrap());
     let told = read(&world.path("deploy.txt"));

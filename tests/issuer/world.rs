@@ -148,7 +148,12 @@ impl World {
 
     /// `certpace issue` with `more`.
     pub(crate) fn issue_by(&self, more: &[&str]) -> Ran {
-        let mut process = Process::start(self.issue_command(more), self.folder.path(), "issue");
+        self.wait_for(self.issue_command(more))
+    }
+
+    /// Waits until a command has ended.
+    pub(crate) fn wait_for(&self, command: Command) -> Ran {
+        let mut process = Process::start(command, self.folder.path(), "issue");
         let code = process.code_within(PATIENCE);
         let (out, all) = (process.out(), process.said());
         let answer = serde_json::from_str(&out).unwrap_or_default();

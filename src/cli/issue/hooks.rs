@@ -21,7 +21,8 @@ impl Hooks {
         let thread = std::thread::spawn(move || {
             for (command, environment) in queue {
                 let mut shell = Command::new("sh");
-                shell.arg("-c").arg(&command).envs(environment).stdin(Stdio::null());
+                // What it prints is not our answer.
+                shell.arg("-c").arg(&command).envs(environment).stdin(Stdio::null()).stdout(std::io::stderr());
                 match shell.status() {
                     Ok(status) if status.success() => {}
                     Ok(status) => terminal.warn(&format!("`{command}` ended with {status}")),

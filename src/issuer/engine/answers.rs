@@ -130,6 +130,8 @@ impl Engine {
                         self.supersede(id, whole);
                     }
                 } else {
+                    // The CA is there: should it be away again, waiting begins anew.
+                    self.tell(id, agent::Event::Accepted);
                     self.close(id);
                 }
             }
