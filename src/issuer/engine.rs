@@ -347,11 +347,11 @@ impl Engine {
 
     /// Waits for what is under way.
     async fn wind_up(&mut self, watch: &mut dyn FnMut(Event<'_>)) {
-        let deadline = tokio::time::Instant::now() + GRACE;
+        let mut grace = std::pin::pin!(tokio::time::sleep(GRACE));
         while self.tasks > 0 {
-            match tokio::time::timeout_at(deadline, self.receiver.recv()).await {
-                Ok(Some(told)) => self.hear(told, watch),
-                Ok(None) | Err(_) => break,
+            tokio::select! {
+                told = self.receiver.recv() => if let Some(told) = told { self.hear(told, watch) },
+                () = &mut grace => break,
             }
             // What is permitted and not sent yet is given back; nothing else goes out.
             while let Some(action) = self.agent.poll(Timestamp::from_unix_nanos(i64::MIN)) {

@@ -10,7 +10,6 @@ mod resume;
 mod validate;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use instant_acme::{Order, OrderStatus};
 use tokio::sync::{Mutex, MutexGuard};
@@ -140,7 +139,7 @@ pub struct Settings {
     /// How long a permit holds; it is extended while the order is under way.
     pub lease: Span,
     /// How long the CA may take for validations or for a certificate, by the clock.
-    pub patience: Duration,
+    pub patience: Span,
 }
 
 /// Carries out orders. Copies share all there is to share.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
@@ -57,8 +56,8 @@ pub struct OrderOptions {
     #[arg(long, value_name = "SPAN", value_parser = Span::parse)]
     pub lease: Option<Span>,
     /// How long the CA may take for validations or for a certificate, in seconds
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400), default_value_t = 300)]
-    pub patience: u64,
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i64).range(1..=86_400), default_value_t = 300)]
+    pub patience: i64,
     /// For rehearsals in front of `certpace enforce`: how much faster than the clock time runs
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000), default_value_t = 1)]
     pub speed: u32,
@@ -148,7 +147,7 @@ pub async fn start(
     let settings = Settings {
         key_type: order.key_type,
         lease: order.lease.unwrap_or(lease),
-        patience: Duration::from_secs(order.patience),
+        patience: Span::from_seconds(order.patience),
     };
     let store = store.open()?;
     let accounts = Accounts::of_store(store.root());

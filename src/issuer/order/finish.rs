@@ -6,6 +6,7 @@ use std::time::Duration;
 use instant_acme::{Order, OrderStatus};
 
 use super::{Certified, OrderError, Outcome, Work, blocking};
+use crate::clock::Stopwatch;
 use crate::gate::GateError;
 use crate::issuer::request;
 use crate::issuer::store::{Issued, Stage, StoreError};
@@ -30,7 +31,7 @@ impl Work<'_> {
     /// Asks for the certificate and waits for it: its chain in PEM, or what came of it instead. Nothing is lost by trying again: the key is
     /// on disk before the CA has its request.
     pub(super) async fn finalize(&mut self, order: &mut Order) -> Result<Result<String, Outcome>, OrderError> {
-        let started = tokio::time::Instant::now();
+        let started = Stopwatch::start();
         let mut tries = 0;
         let key = self.key().await?;
         loop {

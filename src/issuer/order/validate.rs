@@ -4,6 +4,7 @@ use instant_acme::{AuthorizationStatus, ChallengeStatus, ChallengeType, Order, O
 
 use super::finish::pause;
 use super::{Outcome, Work};
+use crate::clock::Stopwatch;
 use crate::issuer::challenge::{Kind, Proof};
 use crate::issuer::wire::AcmeError;
 use crate::name::Identifier;
@@ -122,7 +123,7 @@ impl Work<'_> {
         if !whole {
             return Ok(());
         }
-        let started = tokio::time::Instant::now();
+        let started = Stopwatch::start();
         let mut tries = 0;
         while order.state().status == OrderStatus::Pending {
             tokio::time::sleep(pause(self.session.seen().retry_after, tries)).await;
