@@ -4,6 +4,10 @@
 
 #[path = "issuer/account.rs"]
 mod account;
+#[path = "issuer/orders.rs"]
+mod orders;
 #[allow(dead_code, reason = "test binaries share the folder, and each uses a part of it")]
 #[path = "servers/servers.rs"]
 mod servers;
+#[path = "issuer/world.rs"]
+mod world;

@@ -308,10 +308,6 @@ impl Work<'_> {
                 self.refused(Refusal::default()).await?;
                 Ok(Outcome::Unreachable { retry_after, why })
             }
-            AcmeError::Problem { kind, .. } if kind == "badNonce" => {
-                self.refused(Refusal::default()).await?;
-                Ok(Outcome::Unreachable { retry_after: None, why })
-            }
             AcmeError::Problem { kind, .. } if kind == "alreadyReplaced" => {
                 self.refused(Refusal::default()).await?;
                 Ok(Outcome::AlreadyReplaced)

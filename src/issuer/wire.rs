@@ -300,13 +300,7 @@ impl Session {
                 // An answer that is not what was asked for, such as an order without the `replaces` that it was made with.
                 Err(other) => AcmeError::odd(&other.to_string(), &last()),
             },
-            // The nonce was bad three times.
-            InstantError::Api(problem) => AcmeError::Problem {
-                kind: "badNonce".to_owned(),
-                detail: problem.detail.unwrap_or_default(),
-                status: problem.status.unwrap_or(400),
-                subproblems: Vec::new(),
-            },
+            InstantError::Api(problem) => AcmeError::told(problem),
             InstantError::Json(error) => AcmeError::odd(&error.to_string(), &last()),
             InstantError::Str(what) => AcmeError::odd(what, &last()),
             InstantError::Timeout(_) => {

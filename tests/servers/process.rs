@@ -89,6 +89,11 @@ impl Process {
         done_within(time, || !self.runs()).then(|| self.child.wait().unwrap().success())
     }
 
+    /// Its exit code, if it has ended within so much real time.
+    pub(crate) fn code_within(&mut self, time: Duration) -> Option<i32> {
+        done_within(time, || !self.runs()).then(|| self.child.wait().unwrap().code())?
+    }
+
     /// Asks it to end, and waits until it has.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         let asked = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();

@@ -8,6 +8,7 @@ use instant_acme::{Order, OrderStatus};
 use super::{Certified, OrderError, Outcome, Work, blocking};
 use crate::clock::Stopwatch;
 use crate::gate::GateError;
+use crate::issuer::certificate::Certificate;
 use crate::issuer::request;
 use crate::issuer::store::{Issued, Stage, StoreError};
 use crate::issuer::wire::AcmeError;
@@ -35,7 +36,8 @@ impl Work<'_> {
         let mut tries = 0;
         let key = self.key().await?;
         loop {
-            let step = match order.state().status {
+            let status = order.state().status;
+            let step = match status {
                 OrderStatus::Ready => {
                     let (key, names) = (key.clone(), self.item.names.clone());
                     let csr = blocking(move || request::csr(&key, &names).map_err(|error| bad_key(&names, error)));
@@ -43,7 +45,8 @@ impl Work<'_> {
                 }
                 OrderStatus::Processing => order.refresh().await.map(|_state| ()),
                 OrderStatus::Valid => match order.certificate().await {
-                    Ok(Some(pem)) => return Ok(Ok(pem)),
+                    Ok(Some(pem)) if Certificate::parse(pem.as_bytes()).is_some() => return Ok(Ok(pem)),
+                    Ok(Some(_)) => Err(instant_acme::Error::Str("it is no certificate")),
                     Ok(None) => Ok(()),
                     Err(error) => Err(error),
                 },
@@ -56,11 +59,13 @@ impl Work<'_> {
             match step.map_err(|error| self.session.error(error)) {
                 Ok(()) if order.state().status == OrderStatus::Valid => continue,
                 Ok(()) => {}
-                // Two problems say nothing against the order: the CA has its request already, or did not like the nonce.
-                Err(AcmeError::Problem { kind, subproblems, detail, .. })
-                    if order.state().status != OrderStatus::Valid
-                        && !matches!(&*kind, "orderNotReady" | "badNonce") =>
-                {
+                Err(AcmeError::Problem { subproblems, detail, .. }) if status != OrderStatus::Valid => {
+                    // An earlier request that was not answered may have been taken: there is nothing to finalize any more.
+                    if status == OrderStatus::Ready
+                        && order.refresh().await.is_ok_and(|order| order.status != OrderStatus::Ready)
+                    {
+                        continue;
+                    }
                     let named = subproblems.into_iter().filter_map(|of| Some((of.identifier?, of.detail)));
                     let names = named.filter(|(name, _)| self.has(name)).collect();
                     return Ok(Err(Outcome::Failed { names, why: detail }));

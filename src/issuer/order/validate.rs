@@ -1,6 +1,6 @@
 //! Proving control of an order's names.
 
-use instant_acme::{AuthorizationStatus, ChallengeStatus, ChallengeType, Order, OrderStatus};
+use instant_acme::{AuthorizationState, AuthorizationStatus, ChallengeStatus, ChallengeType, Order, OrderStatus};
 
 use super::finish::pause;
 use super::{Outcome, Work};
@@ -108,20 +108,15 @@ impl Work<'_> {
 
     /// Asks for the validations of `ready`, and waits until there is an answer to all. `whole`: these are all that the order lacks.
     async fn ask_and_wait(&self, order: &mut Order, ready: &[&Proof], whole: bool) -> Result<(), Outcome> {
-        let mut authorizations = order.authorizations();
-        while let Some(authorization) = authorizations.next().await {
-            let mut authorization = authorization.map_err(|error| self.broken(&self.session.error(error)))?;
-            let tokens: Vec<_> = authorization.challenges.iter().map(|of| of.token.clone()).collect();
-            let Some(proof) = ready.iter().find(|proof| tokens.contains(&proof.token)) else { continue };
-            let Some(mut challenge) = authorization.challenge(type_of(proof.kind)) else { continue };
-            match challenge.set_ready().await.map_err(|error| self.session.error(error)) {
-                // Whether it was taken is seen by what comes of it.
-                Ok(()) | Err(AcmeError::Problem { .. } | AcmeError::Lost { .. }) => {}
-                Err(error) => return Err(self.broken(&error)),
-            }
-        }
-        if !whole {
-            return Ok(());
+        let asked = self.ask(order, ready).await;
+        if !whole || asked.is_err() {
+            // Answers that were cleared while the CA looks for them would be failures.
+            self.looked_at(order, ready).await;
+            asked?;
+            return match order.refresh().await {
+                Ok(state) if state.status == OrderStatus::Invalid => Err(self.why_invalid(order).await),
+                _ => Ok(()),
+            };
         }
         let started = Stopwatch::start();
         let mut tries = 0;
@@ -139,6 +134,50 @@ impl Work<'_> {
             }
         }
         if order.state().status == OrderStatus::Invalid { Err(self.why_invalid(order).await) } else { Ok(()) }
+    }
+
+    /// Asks for validations.
+    async fn ask(&self, order: &mut Order, ready: &[&Proof]) -> Result<(), Outcome> {
+        let started = tokio::time::Instant::now();
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let mut authorization = authorization.map_err(|error| self.broken(&self.session.error(error)))?;
+            let Some(proof) = ready.iter().find(|proof| is_for(proof, &authorization)) else { continue };
+            let Some(mut challenge) = authorization.challenge(type_of(proof.kind)) else { continue };
+            let mut tries = 0;
+            loop {
+                match challenge.set_ready().await.map_err(|error| self.session.error(error)) {
+                    // Whether it was taken is seen by what comes of it.
+                    Ok(()) | Err(AcmeError::Problem { .. } | AcmeError::Lost { .. }) => break,
+                    Err(AcmeError::Unavailable { .. }) if started.elapsed() < self.orders.settings.patience => {
+                        tokio::time::sleep(pause(self.session.seen().retry_after, tries)).await;
+                        tries += 1;
+                    }
+                    Err(error) => return Err(self.broken(&error)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the CA has an opinion of each of `asked`.
+    async fn looked_at(&self, order: &mut Order, asked: &[&Proof]) {
+        let started = tokio::time::Instant::now();
+        let mut authorizations = order.authorizations();
+        while let Some(Ok(mut authorization)) = authorizations.next().await {
+            if !asked.iter().any(|proof| is_for(proof, &authorization)) {
+                continue;
+            }
+            let mut tries = 0;
+            while authorization.status == AuthorizationStatus::Pending
+                && started.elapsed() < self.orders.settings.patience
+            {
+                tokio::time::sleep(pause(self.session.seen().retry_after, tries)).await;
+                tries += 1;
+                // If that fails the next one tells.
+                let _seen = authorization.refresh().await;
+            }
+        }
     }
 
     /// Which names an invalid order has failed for.
@@ -171,6 +210,10 @@ impl Work<'_> {
             AcmeError::Problem { .. } | AcmeError::Local { .. } => Outcome::Failed { names: Vec::new(), why },
         }
     }
+}
+
+fn is_for(proof: &Proof, authorization: &AuthorizationState) -> bool {
+    authorization.challenges.iter().any(|of| of.token == proof.token)
 }
 
 /// Names and what is wrong with each, in one line.

@@ -90,6 +90,19 @@ impl AcmeError {
         Self::Lost { what: format!("{why}: {what}") }
     }
 
+    /// The CA says so in an answer that the library has read: that the nonce was bad, once more, or within a challenge why it failed.
+    pub(super) fn told(problem: instant_acme::Problem) -> Self {
+        let kind = kind(problem.r#type.as_deref());
+        let detail = problem.detail.unwrap_or_default();
+        if kind == "badNonce" {
+            return Self::Unavailable {
+                what: format!("the CA took none of several nonces: {detail}"),
+                retry_after: None,
+            };
+        }
+        Self::Problem { kind, detail, status: problem.status.unwrap_or(400), subproblems: Vec::new() }
+    }
+
     /// The answer to a request is an error.
     pub(super) fn of(request: Request, answer: &Answered<'_>) -> Self {
         let (status, retry_after) = (answer.status.as_u16(), answer.retry_after);
