@@ -138,7 +138,7 @@ impl Work<'_> {
 
     /// Asks for validations.
     async fn ask(&self, order: &mut Order, ready: &[&Proof]) -> Result<(), Outcome> {
-        let started = tokio::time::Instant::now();
+        let started = Stopwatch::start();
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization.map_err(|error| self.broken(&self.session.error(error)))?;
@@ -162,7 +162,7 @@ impl Work<'_> {
 
     /// Waits until the CA has an opinion of each of `asked`.
     async fn looked_at(&self, order: &mut Order, asked: &[&Proof]) {
-        let started = tokio::time::Instant::now();
+        let started = Stopwatch::start();
         let mut authorizations = order.authorizations();
         while let Some(Ok(mut authorization)) = authorizations.next().await {
             if !asked.iter().any(|proof| is_for(proof, &authorization)) {
