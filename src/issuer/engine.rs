@@ -356,12 +356,11 @@ impl Engine {
 
     /// Waits for what is under way.
     async fn wind_up(&mut self, watch: &mut dyn FnMut(Event<'_>)) {
-        let over = tokio::time::sleep(GRACE);
-        tokio::pin!(over);
+        let mut grace = std::pin::pin!(tokio::time::sleep(GRACE));
         while self.tasks > 0 {
             tokio::select! {
                 told = self.receiver.recv() => if let Some(told) = told { self.hear(told, watch) },
-                () = &mut over => break,
+                () = &mut grace => break,
             }
             // What is permitted and not sent yet is given back; nothing else goes out.
             while let Some(action) = self.agent.poll(Timestamp::from_unix_nanos(i64::MIN)) {
