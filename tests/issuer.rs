@@ -4,6 +4,8 @@
 
 #[path = "issuer/account.rs"]
 mod account;
+#[path = "issuer/replan.rs"]
+mod replan;
 #[allow(dead_code, reason = "test binaries share the folder, and each uses a part of it")]
 #[path = "servers/servers.rs"]
 mod servers;

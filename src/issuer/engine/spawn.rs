@@ -80,6 +80,7 @@ impl Engine {
         let number = self.jobs.permit_of(permit).to_owned();
         let again = self.request(id, Class::New, None);
         let Some(inside) = self.jobs.inside_mut(id) else { return };
+        inside.is_out = true;
         let (orders, item) = (Arc::clone(&self.orders), inside.item.clone());
         let replaces = inside.held.clone().filter(|_| replaces);
         let open = inside.open.take().filter(|(open, _)| open.permit == number);
