@@ -130,7 +130,7 @@ impl<'a> Follow<'a> {
         match replan(When::Changed, self.args, self.context) {
             Ok(orders) => {
                 (self.planned, self.told) = (self.seen.clone(), None);
-                Ok(orders.map(|orders| replanned(orders)))
+                Ok(orders.map(replanned))
             }
             Err(error) => {
                 let told = format!("the inventory has changed and the plan has not: {error:#}");

@@ -55,9 +55,10 @@ impl Args {
             output: Some(plan.clone()),
             start: None,
             deadline: asked.deadline,
-            names_per_cert: names_per_cert(&asked.names_per_cert).map_err(|_| anyhow!(bad("names_per_cert")))?,
+            names_per_cert: names_per_cert(&asked.names_per_cert)
+                .map_err(|why| anyhow!(why).context(bad("names_per_cert")))?,
             max_certificates: asked.max_certificates,
-            mix: mix(&asked.mix).map_err(|_| anyhow!(bad("mix")))?,
+            mix: mix(&asked.mix).map_err(|why| anyhow!(why).context(bad("mix")))?,
             fold_wildcards: asked.fold_wildcards,
             no_ari: asked.no_ari,
             headroom: share(&head.headroom, "headroom")?,
