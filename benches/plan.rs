@@ -12,7 +12,7 @@ use certpace::inventory::{Inventory, Settings, Source, read};
 use certpace::limits::{Limits, Overrides, Policy};
 use certpace::plan::{Options, Plan, plan};
 use certpace::psl::SuffixList;
-use certpace::report::plan_file::{self, Lines};
+use certpace::report::plan_file::{self, Lines, Origin};
 use certpace::time::Timestamp;
 use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use rayon::prelude::*;
@@ -58,7 +58,7 @@ impl Terms {
         let count = plan.orders.len();
         let part = |from: usize| -> Range<usize> { from..count.min(from + ORDERS_A_PART) };
         let starts: Vec<usize> = (0..count).step_by(ORDERS_A_PART).collect();
-        let (mut parts, lines) = (vec![plan_file::head(plan, &self.suffixes, None)], Lines::new(plan));
+        let (mut parts, lines) = (vec![plan_file::head(plan, &self.suffixes, &Origin::default())], Lines::new(plan));
         parts.par_extend(starts.into_par_iter().map(|from| lines.render(part(from))));
         parts
     }

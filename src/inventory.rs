@@ -31,7 +31,7 @@ use layout::Layout;
 pub use layout::LayoutError;
 pub use reject::{Column, Reason, Reject};
 pub use text::{Source, Text, TextRef};
-pub use withhold::Withheld;
+pub use withhold::{Candidate, Withheld};
 
 /// What holds where a row says nothing.
 #[derive(Clone, Copy, Debug)]

@@ -152,7 +152,7 @@ fn plan_all(texts: &[&[u8]]) -> Result<(), TestCaseError> {
     let _rejects = rejects::file(&inventory);
     let limits = Limits { policy: POLICY.clone(), overrides: Overrides::none() };
     let plan = plan(&inventory, &limits, Options::starting(*START)).unwrap();
-    let head = plan_file::head(&plan, &SUFFIXES, None);
+    let head = plan_file::head(&plan, &SUFFIXES, &plan_file::Origin::default());
     prop_assert_eq!(plan_file::read_head(&head).unwrap().orders(), Some(plan.orders.len() as u64));
     let lines = Lines::new(&plan).render(0..plan.orders.len());
     for (line, number) in lines.split_inclusive(|byte| *byte == b'\n').zip(2..) {

@@ -14,6 +14,8 @@ mod orders;
 mod readme;
 #[path = "issuer/renew.rs"]
 mod renew;
+#[path = "issuer/replan.rs"]
+mod replan;
 #[allow(dead_code, reason = "test binaries share the folder, and each uses a part of it")]
 #[path = "servers/servers.rs"]
 mod servers;

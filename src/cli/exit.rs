@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::failure::find;
+use super::failure::{Stale, find};
 use crate::gate::GateError;
 use crate::gate::journal::ReplayError;
 use crate::ledger::LedgerError;
@@ -40,7 +40,7 @@ impl Exit {
     /// Something in a scenario did not come as expected, or `enforce --fail-on-refusal` has refused a client.
     pub const EXPECTATION_FAILED: Self = Self(5);
 
-    /// The plan was made under other limits, and these refuse some of its orders.
+    /// The plan was made under looser limits or of other rows, and is not to be performed as it is.
     pub const STALE: Self = Self(6);
 
     /// Not until a person does something: a refused name, too many names, paused, frozen.
@@ -54,6 +54,9 @@ impl Exit {
 
     /// How a command ends that fails with `error`.
     pub fn of_error(error: &anyhow::Error) -> Self {
+        if find::<Stale>(error).is_some() {
+            return Self::STALE;
+        }
         match ledger_error(error) {
             None | Some(LedgerError::Url { .. }) => Self::ERROR,
             Some(

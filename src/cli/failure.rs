@@ -22,6 +22,11 @@ impl Error for Hinted {
     }
 }
 
+/// A plan must not be performed as it is any more: what, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Stale(pub String);
+
 /// Adds what to do to an error.
 pub trait Hint<T> {
     /// The same result; its error is printed with `hint` below.

@@ -1,8 +1,10 @@
 //! `certpace issue PLAN`: performs a plan.
 
+pub mod change;
 mod hooks;
 pub mod progress;
 mod source;
+mod stale;
 pub mod start;
 
 use std::path::PathBuf;
@@ -22,6 +24,8 @@ use crate::report::issue::IssueReport;
 use crate::report::json;
 use crate::time::Timestamp;
 
+pub use change::ChangeOptions;
+use change::{Follow, When};
 use progress::Progress;
 use source::PlanSource;
 pub use start::{OrderOptions, Started};
@@ -48,6 +52,9 @@ pub struct Args {
     /// Wait for names that fail again and again, rather than end once nothing else is left
     #[arg(long)]
     pub keep_trying: bool,
+    /// How the inventory may change.
+    #[command(flatten)]
+    pub change: ChangeOptions,
     /// How challenges are answered.
     #[command(flatten)]
     pub challenges: ChallengeOptions,
@@ -68,6 +75,8 @@ const EXAMPLES: &str = "Examples:
   certpace issue plan.jsonl --webroot /var/www/html
   certpace issue plan.jsonl --dns-set ./set --dns-clear ./clear --deploy ./reload
   certpace issue plan.jsonl --dry-run              what would go out now?
+  certpace issue plan.jsonl --inventory names.csv --replan   names changed: plan again, and go on
+  certpace issue plan.jsonl --inventory names.csv --follow   again whenever they change, without end
   certpace issue plan.jsonl --until 2026-12-01T06:00:00Z     stop in the morning, go on tomorrow
 
   A rehearsal, with a week in ten minutes, in front of `certpace enforce --speed 1000`:
@@ -77,7 +86,8 @@ const EXAMPLES: &str = "Examples:
 const NEXT: &str =
     "Interrupted or killed, it goes on where it was with the next start: orders under way are found again and finished.
 Several processes, on several machines with a shared ledger, share a plan: each order goes out once.
-Exit codes: 0 all is issued; 1 error, or names that failed are left; 2 usage; 3 --until came first; 6 the plan is stale;
+Exit codes: 0 all is issued; 1 error, or names that failed are left; 2 usage; 3 --until came first;
+6 the plan is stale: limits got stricter, or rows of --inventory changed, and nothing went out;
 9 the ledger can't be reached or relied on.";
 
 /// Performs the plan.
@@ -88,14 +98,23 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     if args.plan.as_os_str() == "-" {
         return Err(anyhow!("a plan to perform is a file: it is read again after a break"));
     }
-    let hash = source::hash(&args.plan)?;
-    let plan = PlanFile::open(&args.plan)?;
-    start::check_policy(&plan.head, context)?;
-    if args.dry_run {
-        return source::dry_run(plan, &hash, args, context);
+    let ChangeOptions { replan, follow, .. } = args.change;
+    let stamps = change::stamps(args);
+    if replan || follow {
+        let when = if replan { When::Always } else { When::Changed };
+        if let Some(orders) = change::replan(when, args, context)? {
+            context.terminal.progress(&change::replanned(orders));
+        }
     }
-    let ends = plan.head.last_at();
-    let (total, headroom, begins) = (plan.head.orders(), plan.head.headroom.clone(), plan.head.start);
+    let plan = source::open(&args.plan)?;
+    let (PlanFile { head, .. }, identity) = &plan;
+    stale::check(head, identity, args, context)?;
+    if args.dry_run {
+        return source::dry_run(plan, args, context);
+    }
+    let ends = head.last_at().filter(|_| !follow);
+    let total = head.orders().filter(|_| !follow);
+    let (headroom, begins) = (head.headroom.clone(), head.start);
     let headroom = Share::parse(&headroom).ok_or_else(|| anyhow!("the plan's headroom `{headroom}` can't be read"))?;
     runtime()?.block_on(async {
         let started =
@@ -113,7 +132,8 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         };
         let store = orders.store.clone();
         let mut engine = Engine::new(settings, orders.clone(), context.suffixes().clone());
-        let mut source = PlanSource::new(plan, &hash, accounts, &args.only, context);
+        let following = follow.then(|| Follow::new(args, context, stamps));
+        let mut source = PlanSource::new(plan, accounts, &args.only, following);
         start::take_up(&mut engine, &orders, &mut source)?;
         let mut progress = Progress::new((total, ends), &args.order, store, context);
         let ended = engine.run(&mut source, stop, &mut |event| progress.tell(&event)).await;
@@ -128,6 +148,8 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         context.terminal.answer(&text)?;
         Ok(match ended {
             Ended::Done => Exit::DONE,
+            // Nothing else ends it.
+            Ended::Interrupted | Ended::Until if follow && report.open_count == 0 && source.is_at_end() => Exit::DONE,
             Ended::Stuck | Ended::Interrupted => Exit::ERROR,
             Ended::Until => Exit::NOT_NOW,
         })

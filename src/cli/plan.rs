@@ -1,24 +1,19 @@
 //! `certpace plan INVENTORY…`: from hostnames to a schedule.
 
+mod asked;
 pub mod ledger;
+pub mod make;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
-use rayon::prelude::*;
+use anyhow::Context as _;
 
-use super::failure::Hint as _;
-use super::output::{self, Interrupt, PowerCut};
-use super::plan_file::PlanFile;
-use super::{Context, Exit, Format, TEMPLATE, input};
-use crate::inventory::Settings;
+use super::output::{Interrupt, PowerCut};
+use super::{Context, Exit, Format, TEMPLATE};
 use crate::plan::advise::advise;
-use crate::plan::{Mix, NamesPerCertificate, Options, Plan, Share, plan_from};
-use crate::psl::SuffixList;
+use crate::plan::{Mix, NamesPerCertificate, Share};
+use crate::report::json;
 use crate::report::plan::{PlanReport, text};
-use crate::report::plan_file::{self, LedgerIdentity, Lines};
-use crate::report::{json, rejects};
 use crate::time::{Span, Timestamp};
 use ledger::LedgerArgs;
 
@@ -77,6 +72,9 @@ pub struct Args {
     /// Plan again: what has not changed since this plan keeps its names, number and time
     #[arg(long, value_name = "OLDPLAN")]
     pub from: Option<PathBuf>,
+    /// Deadlines that have passed are missed, rather than an error: for a plan that goes on.
+    #[arg(skip)]
+    pub past_deadlines: bool,
     /// Plan the good rows even if there are bad ones
     #[arg(long)]
     pub skip_invalid: bool,
@@ -142,110 +140,29 @@ fn at_least_nothing(text: &str) -> Result<Span, String> {
 /// # Errors
 /// Where the inventory can't be read, holds bad rows that are not skipped, or the plan can't be written.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
-    let Context { limits, terminal, .. } = context;
-    context.check_token_buckets()?;
-    let mut ledger = args.ledger.open(context)?;
-    let start = match &ledger {
-        None => args.start.unwrap_or(context.now),
-        Some(ledger) => ledger.start(args.start, context),
-    };
-    if let Some(deadline) = args.deadline.filter(|deadline| *deadline <= start) {
-        bail!("the deadline {deadline} lies in the past: the plan starts at {start}");
-    }
-    for output in args.output.iter().chain(&args.rejects) {
-        refuse_own_input(output, &args.inventories)?;
-    }
-    if limits.policy.profile(&args.profile).is_none() {
-        let known: Vec<&str> = limits.policy.profiles.iter().map(|profile| profile.name.as_str()).collect();
-        bail!("the policy {} has no profile `{}`; it has {}", limits.policy.name, args.profile, known.join(", "));
-    }
-    let settings = Settings {
-        account: &args.account,
-        profile: &args.profile,
-        deadline: args.deadline,
-        start,
-        policy: &limits.policy,
-        suffixes: context.suffixes(),
-    };
-    let mut inventory = input::inventory(input::sources(&args.inventories)?, &settings, *terminal)?;
-    let interrupt = Interrupt::default();
-    if let Some(path) = &args.rejects {
-        output::write(path, PowerCut::Repeatable, &interrupt, std::iter::once(vec![rejects::file(&inventory)]))?;
-    }
-    input::tell_rejects(&inventory, args.skip_invalid, *terminal)?;
-    let opening = ledger.as_mut().map(|ledger| ledger.opening(&mut inventory, start)).transpose()?;
-    let identity = ledger.map(|ledger| ledger.identity());
-    let earlier = args.from.as_ref().map(|path| PlanFile::open(path)?.into_earlier()).transpose()?;
-    let planned = plan_from(&inventory, limits, options(args, start), earlier.as_ref(), opening.as_ref());
-    let plan = planned.hint("certpace plan --help describes the options")?;
+    let terminal = context.terminal;
     let to_stdout = args.output.as_deref().is_some_and(|path| path.as_os_str() == "-");
     let target = args.output.as_deref().filter(|_| !to_stdout);
     // Numbers and times that an earlier plan has given stand in no inventory.
     let power_cut = if args.from.is_some() { PowerCut::Loses } else { PowerCut::Repeatable };
-    let parts = || parts(&plan, context.suffixes(), identity.as_ref());
-    let write = || {
-        let write = |path| output::write(path, power_cut, &Interrupt::watch(), parts());
-        target.map_or(Ok(()), write)
-    };
-    let (written, advice) = rayon::join(write, || advise(&plan));
-    written?;
-    let late = plan.summary.lateness.is_some_and(|late| late > Span::ZERO);
-    if to_stdout {
-        for part in parts().flatten() {
-            terminal.answer_raw(&part)?;
+    make::make(args, context, |made| {
+        let write = || target.map_or(Ok(()), |path| made.write(path, power_cut, &Interrupt::watch()));
+        let (written, advice) = rayon::join(write, || advise(made.plan));
+        written?;
+        if to_stdout {
+            for part in made.parts().flatten() {
+                terminal.answer_raw(&part)?;
+            }
+        } else {
+            let path = args.output.as_ref().map(|path| path.display().to_string());
+            let report = PlanReport::new(made.plan, made.origin.ledger.clone(), advice, path);
+            let answer = match context.format {
+                Format::Json => json::pretty(&report),
+                Format::Text => text::summary(&report),
+            };
+            terminal.answer(&answer).context("the plan is made")?;
         }
-    } else {
-        let path = args.output.as_ref().map(|path| path.display().to_string());
-        let report = PlanReport::new(&plan, identity.clone(), advice, path);
-        let answer = match context.format {
-            Format::Json => json::pretty(&report),
-            Format::Text => text::summary(&report),
-        };
-        terminal.answer(&answer).context("the plan is made")?;
-    }
-    Ok(if late { Exit::MISSES_DEADLINE } else { Exit::DONE })
-}
-
-/// An inventory is never written over: a plan or a few rejected rows in its place would be all that is left.
-fn refuse_own_input(output: &Path, inventories: &[PathBuf]) -> anyhow::Result<()> {
-    // What can't be resolved does not exist, and is no inventory.
-    let real = |path: &Path| fs::canonicalize(path).ok().filter(|path| path.is_file());
-    if real(output).is_some_and(|output| inventories.iter().any(|path| real(path).as_ref() == Some(&output))) {
-        bail!("{} is an inventory that is read here: writing to it would destroy it", output.display());
-    }
-    Ok(())
-}
-
-fn options(args: &Args, start: Timestamp) -> Options {
-    Options {
-        start,
-        margin: args.margin,
-        headroom: args.headroom,
-        reserve_rate: args.reserve_rate,
-        names_per_certificate: args.names_per_cert,
-        certificates_max: args.max_certificates.unwrap_or(usize::MAX),
-        mix: args.mix,
-        fold_wildcards: args.fold_wildcards,
-        ari: !args.no_ari,
-        horizon: args.horizon,
-        spread: args.spread,
-    }
-}
-
-/// Orders that are rendered in one go.
-const ORDERS_A_PIECE: usize = 2 * 1024;
-
-/// The plan file, part by part; each holds pieces that are rendered side by side.
-fn parts<'a>(
-    plan: &'a Plan<'a>,
-    suffixes: &'a SuffixList,
-    ledger: Option<&'a LedgerIdentity>,
-) -> impl Iterator<Item = Vec<Vec<u8>>> + Send + 'a {
-    let (count, lines) = (plan.orders.len(), Lines::new(plan));
-    let at_once = ORDERS_A_PIECE * rayon::current_num_threads() * 4;
-    let rounds = (0..count).step_by(at_once).map(move |from| {
-        let starts: Vec<usize> = (from..count.min(from + at_once)).step_by(ORDERS_A_PIECE).collect();
-        starts.into_par_iter().map(|start| lines.render(start..count.min(start + ORDERS_A_PIECE))).collect()
-    });
-    std::iter::once_with(move || vec![plan_file::head(plan, suffixes, ledger)]).chain(rounds)
+        let late = made.plan.summary.lateness.is_some_and(|late| late > Span::ZERO);
+        Ok(if late { Exit::MISSES_DEADLINE } else { Exit::DONE })
+    })
 }

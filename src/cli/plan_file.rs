@@ -6,10 +6,11 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use memchr::memmem::Finder;
+use sha2::{Digest as _, Sha256};
 
 use super::failure::Hint as _;
-use crate::plan::replan::Earlier;
-use crate::report::plan_file::{PlanFileError, PlanHead, read_head, read_order};
+use crate::plan::replan::{Earlier, EarlierOrder};
+use crate::report::plan_file::{Continues, PlanFileError, PlanHead, read_head, read_order};
 use crate::time::Span;
 
 /// A plan file, read line by line.
@@ -17,6 +18,7 @@ pub struct PlanFile {
     name: String,
     /// Its first line.
     pub head: PlanHead,
+    head_line: Vec<u8>,
     /// How many orders were read.
     read: usize,
     lines: Box<dyn BufRead>,
@@ -40,7 +42,7 @@ impl PlanFile {
         let head = read_head(&line)
             .with_context(|| format!("can't read the plan from {name}"))
             .hint("`certpace plan names.csv -o plan.jsonl` makes one")?;
-        Ok(Self { name, head, read: 0, lines })
+        Ok(Self { name, head, head_line: line, read: 0, lines })
     }
 
     /// Calls `with` for every line with one of `needles` (all, if there is none) and its number.
@@ -96,17 +98,23 @@ impl PlanFile {
         Span::parse(&self.head.margin).with_context(|| format!("{}: the margin can't be read", self.name))
     }
 
-    /// The whole plan, to plan again from.
+    /// The whole plan, to plan again from; and what a plan made from it says of that.
     ///
     /// # Errors
     /// Where it can't be read to its end.
-    pub fn into_earlier(mut self) -> anyhow::Result<Earlier> {
+    pub fn into_earlier(mut self) -> anyhow::Result<(Earlier, Continues)> {
         let margin = self.margin()?;
-        let mut orders = Vec::new();
+        let mut orders: Vec<EarlierOrder> = Vec::new();
+        let mut digest = Sha256::new_with_prefix(&self.head_line);
         self.each(&[], |line, number| {
+            digest.update(line);
             orders.push(read_order(line, number)?.into());
             Ok(())
         })?;
-        Ok(Earlier { margin, orders })
+        let own = data_encoding::HEXLOWER.encode(&digest.finalize());
+        let before = self.head.continues.as_ref().map_or(0, |continues| continues.last_order);
+        let last_order = orders.iter().map(|order| order.number).max().unwrap_or(0).max(before);
+        let continues = Continues { plan: self.head.identity(&own).to_owned(), last_order };
+        Ok((Earlier { margin, orders, last_number: before }, continues))
     }
 }

@@ -141,9 +141,13 @@ pub fn plan(path: &Path, context: &Context) -> anyhow::Result<(Setup, Option<Str
     let mut file = PlanFile::open(path)?;
     let limits = &context.limits;
     let other = other_limits(&file.head, limits);
-    let (margin, start) = (file.margin()?, file.head.start);
+    let (margin, start, issued) = (file.margin()?, file.head.start, file.head.issued);
     let mut orders = Vec::new();
     file.each(&[], |line, number| {
+        // Those that are issued come first, behind the plan's first line.
+        if number as u64 <= issued + 1 {
+            return Ok(());
+        }
         let order = read_order(line, number)?;
         orders.push(PlannedOrder {
             at: order.at,

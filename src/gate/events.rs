@@ -38,6 +38,9 @@ struct News {
     paused: bool,
 }
 
+/// What an event comes to: the permit as it is then, and whether the order goes out; or why it does not.
+type Drafted = Result<(Permitted, bool), Never>;
+
 /// A refusal of the CA's, as the holder was told.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Refusal {
@@ -251,7 +254,7 @@ impl Gate {
         told: &News,
         event: Event,
         view: &View<'_>,
-    ) -> Result<(Step, Result<(Permitted, bool), Never>), GateError> {
+    ) -> Result<(Step, Drafted), GateError> {
         let missing = || GateError::NoPermit(permit.to_owned());
         let before: Permitted = view.read(&permit_document(permit))?.ok_or_else(missing)?;
         let board = view.board()?;

@@ -6,7 +6,7 @@ use super::Gate;
 use super::document::{Board, Freeze, SET, Scope, SetState, read};
 use super::request::GateError;
 use super::stakes::{backoff_of, empty_at, floor, quota_of};
-use crate::inventory::Inventory;
+use crate::inventory::{Candidate, Inventory};
 use crate::ledger::{Cell, limit_and_key};
 use crate::limits::{LimitName, Limits};
 use crate::name::SetKey;
@@ -134,7 +134,7 @@ impl Board {
             Scope::Everything | Scope::Account(_) | Scope::Tenant(_) => None,
         };
         let domains: BTreeMap<u32, usize> = self.frozen.iter().enumerate().filter_map(of_domain).collect();
-        inventory.withhold(reasons, &|group, domain, name| {
+        inventory.withhold(reasons, &|Candidate { group, domain, name, .. }| {
             let (frozen, paused) = &groups[group as usize];
             let paused = || paused.filter(|(_, names)| names.contains(name)).map(|(reason, _)| *reason);
             frozen.or_else(|| domains.get(&domain).copied()).or_else(paused)

@@ -11,18 +11,32 @@ pub struct Withheld {
     pub hostnames: u64,
 }
 
+/// A name that may be left out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Candidate<'a> {
+    /// Its group.
+    pub group: u32,
+    /// Its registered domain.
+    pub domain: u32,
+    /// Its text.
+    pub name: &'a str,
+    /// The certificate held that it is on.
+    pub certificate: Option<&'a str>,
+}
+
 impl Inventory {
-    /// Leaves out every name for which `why` gives a place in `reasons`, as if its row were not ready, and counts it. It is asked for the
-    /// name's group, its registered domain and its text. A certificate held stays whole: if one of its names is left out all are, and it
-    /// is not renewed.
-    pub fn withhold(&mut self, reasons: Vec<String>, why: &dyn Fn(u32, u32, &str) -> Option<usize>) {
+    /// Leaves out every name for which `why` gives a place in `reasons`, as if its row were not ready, and counts it. A certificate held
+    /// stays whole: if one of its names is left out all are, and it is not renewed.
+    pub fn withhold(&mut self, reasons: Vec<String>, why: &dyn Fn(Candidate<'_>) -> Option<usize>) {
         let mut counts = vec![0; reasons.len()];
         let (mut wanted, mut starts) = (Vec::with_capacity(self.wanted.len()), Vec::with_capacity(self.starts.len()));
         for domain in 0..self.domain_count() {
             starts.push(wanted.len());
             for place in self.wanted_of(domain) {
                 let of = self.wanted[place];
-                match why(self.group_of(of), super::dense(domain), self.text(of.name)) {
+                let name = self.text(of.name);
+                match why(Candidate { group: self.group_of(of), domain: super::dense(domain), name, certificate: None })
+                {
                     Some(reason) => counts[reason] += 1,
                     None => wanted.push(of),
                 }
@@ -32,7 +46,13 @@ impl Inventory {
         let (mut held, mut held_names, mut held_starts) = (Vec::new(), Vec::new(), vec![0]);
         for (place, terms) in self.held.iter().enumerate() {
             let names = self.held_names(place);
-            match names.iter().find_map(|name| why(terms.group, name.domain, self.text(name.name))) {
+            let candidate = |name: &super::HeldName| Candidate {
+                group: terms.group,
+                domain: name.domain,
+                name: self.text(name.name),
+                certificate: Some(&terms.certificate),
+            };
+            match names.iter().find_map(|name| why(candidate(name))) {
                 Some(reason) => counts[reason] += names.len() as u64,
                 None => {
                     let certificate = super::dense(held.len());
@@ -46,6 +66,6 @@ impl Inventory {
         (self.held, self.held_names, self.held_starts) = (held, held_names, held_starts);
         self.counts.hostnames = self.counts.hostnames.saturating_sub(counts.iter().sum());
         let withheld = reasons.into_iter().zip(counts).filter(|(_, hostnames)| *hostnames > 0);
-        self.counts.withheld = withheld.map(|(reason, hostnames)| Withheld { reason, hostnames }).collect();
+        self.counts.withheld.extend(withheld.map(|(reason, hostnames)| Withheld { reason, hostnames }));
     }
 }

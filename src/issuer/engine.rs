@@ -8,6 +8,7 @@ mod answers;
 mod jobs;
 mod spawn;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +67,30 @@ pub trait Source {
     /// # Errors
     /// Where it can't be read.
     fn take(&mut self) -> Result<Option<Work>, SourceError>;
+
+    /// Looks whether it has changed. Called again and again; `None`: it has not, as far as is known.
+    ///
+    /// # Errors
+    /// Where nothing can go on.
+    fn look(&mut self) -> Result<Option<News>, SourceError> {
+        Ok(None)
+    }
+
+    /// How long until it is to be looked at, by the clock; `None`: it never changes, and what it has is all that will come.
+    fn look_in(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// How a source has changed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct News {
+    /// Orders of the plan that it gave and that are not wanted any more, by number.
+    pub withdrawn: BTreeSet<u64>,
+    /// What people should know.
+    pub told: Option<String>,
+    /// Something is wrong with it, and it is as it was: what.
+    pub trouble: Option<String>,
 }
 
 /// A source that has nothing.
@@ -126,6 +151,8 @@ pub enum Event<'a> {
     Split(&'a Job, &'a Job),
     /// Something else that people should know.
     Note(&'a str),
+    /// Something that is no trouble.
+    News(&'a str),
     /// Nothing happened; this is how it stands.
     Tick(Standing),
 }
@@ -143,6 +170,8 @@ pub struct Standing {
     pub lost: u64,
     /// Orders that the CA refused (429).
     pub refused: u64,
+    /// Orders that were not wanted any more before they went out.
+    pub withdrawn: u64,
     /// Orders under way.
     pub in_flight: u64,
     /// Certificates that are wanted now and not there.
@@ -316,17 +345,23 @@ impl Engine {
             if self.broken.is_some() {
                 break Ended::Interrupted;
             }
+            // Behind the actions: what they are about is still there.
+            if let Some(news) = source.look().map_err(EngineError::Source)? {
+                self.learn(&news, watch);
+                continue;
+            }
             let next_order = source.next_at().map_err(EngineError::Source)?;
             let wake = [self.agent.next_wake(), next_order].into_iter().flatten().min();
             self.standing.next_at = wake;
             if self.tasks == 0
-                && let Some(ended) = self.nothing_left(wake, next_order.is_some())
+                && let Some(ended) = self.nothing_left(wake, next_order.is_some() || source.look_in().is_some())
             {
                 break ended;
             }
             watch(Event::Tick(self.standing()));
             let wake = [wake, self.settings.until].into_iter().flatten().min();
             let pause = wake.map_or(Duration::from_hours(1), |at| self.orders.desk.real(at.since(now)));
+            let pause = source.look_in().map_or(pause, |look| look.min(pause));
             tokio::select! {
                 told = self.receiver.recv() => if let Some(told) = told { self.hear(told, watch) },
                 () = tokio::time::sleep(pause.max(Duration::from_millis(1))) => {}

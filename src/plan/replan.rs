@@ -39,6 +39,8 @@ pub struct Earlier {
     pub margin: Span,
     /// Its orders.
     pub orders: Vec<EarlierOrder>,
+    /// The largest number that an order of it, or of a plan before it, has had, if that order is not among them any more.
+    pub last_number: u32,
 }
 
 /// What of an earlier plan has not changed.
@@ -91,7 +93,7 @@ pub(super) fn keep(usable: &Usable<'_>, earlier: &Earlier) -> (Kept, Grouping) {
         inventory.held.iter().zip(0..).map(|(held, place)| (held.certificate.as_str(), place)).collect();
     let mut taken = group::folded(inventory, &limits.policy, options);
 
-    let mut kept = Kept::default();
+    let mut kept = Kept { last_number: earlier.last_number, ..Kept::default() };
     let mut grouping = Grouping::default();
     let mut orders: Vec<&_> = earlier.orders.iter().collect();
     orders.sort_by_key(|order| (order.at, order.number));

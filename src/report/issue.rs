@@ -36,6 +36,8 @@ pub struct IssueReport {
     pub lost: u64,
     /// Orders that the CA refused (429).
     pub refused: u64,
+    /// Orders that went out of the plan before they went out to the CA (`--follow`).
+    pub withdrawn: u64,
     /// When the last certificate came.
     pub last_issued_at: Option<Timestamp>,
     /// Orders that went out more than a minute later than planned.
@@ -104,6 +106,7 @@ impl IssueReport {
             failed: standing.failed,
             lost: standing.lost,
             refused: standing.refused,
+            withdrawn: standing.withdrawn,
             last_issued_at: standing.last_issued_at,
             late: standing.late,
             late_most_seconds: standing.late_most.nanos() / 1_000_000_000,
@@ -132,6 +135,7 @@ impl IssueReport {
         line(self.left_out, "orders left out by --only");
         line(self.failed, "orders failed");
         line(self.refused, "orders refused by the CA (429)");
+        line(self.withdrawn, "orders were not wanted any more");
         line(self.lost, "orders of which nobody knows what came: they count as spent");
         if self.late > 0 {
             let most = Span::from_seconds(self.late_most_seconds);

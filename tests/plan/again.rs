@@ -27,7 +27,7 @@ pub(super) fn earlier(plan: &Plan<'_>) -> Earlier {
         bound_by: ordered.bound_by,
     };
     let orders = plan.orders.iter().zip(orders(plan)).map(read_back).collect();
-    Earlier { margin: plan.margin(), orders }
+    Earlier { margin: plan.margin(), orders, last_number: 0 }
 }
 
 /// The rows that are left of `before` when those that `gone` picks have gone, and the new ones of `after`.

@@ -94,6 +94,7 @@ impl Progress {
                 self.warn(&format!("{} is ordered without {}, which failed", shown(rest), shown(alone)));
             }
             Event::Note(text) => self.warn(text),
+            Event::News(text) => self.bar.suspend(|| self.warn_plain(text)),
             Event::Tick(standing) => self.stands(standing),
         }
     }

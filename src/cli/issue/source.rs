@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufReader, Read as _};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
@@ -13,22 +14,34 @@ use super::super::ledger::session::Use;
 use super::super::plan_file::PlanFile;
 use super::super::{Context, Exit};
 use super::Args;
+use super::change::Follow;
 use super::start::AccountBook;
 use crate::agent::Held;
 use crate::gate::{Request, Task, Verdict};
 use crate::issuer::challenge::Kind;
-use crate::issuer::engine::{Holding, Source, SourceError, Work};
+use crate::issuer::engine::{Holding, News, Source, SourceError, Work};
 use crate::issuer::order::Item;
 use crate::issuer::store::{Notes, PlanOrder as Place};
 use crate::name::{NameSet, SetKey};
 use crate::report::plan_file::{PlanOrder, read_order};
 use crate::time::Timestamp;
 
+/// A plan, and the hash under which the ledger knows its orders.
+///
+/// # Errors
+/// Where it can't be read.
+pub(super) fn open(path: &Path) -> anyhow::Result<(PlanFile, String)> {
+    let own = hash(path)?;
+    let plan = PlanFile::open(path)?;
+    let identity = plan.head.identity(&own).to_owned();
+    Ok((plan, identity))
+}
+
 /// SHA-256 of a file, in hexadecimal.
 ///
 /// # Errors
 /// Where it can't be read.
-pub(super) fn hash(path: &Path) -> anyhow::Result<String> {
+fn hash(path: &Path) -> anyhow::Result<String> {
     let fail = || format!("can't read the plan from {}", path.display());
     let mut file = BufReader::with_capacity(1 << 20, File::open(path).with_context(fail)?);
     let (mut digest, mut part) = (Sha256::new(), vec![0; 1 << 20]);
@@ -47,16 +60,18 @@ struct Next {
 }
 
 /// The orders of a plan.
-pub(super) struct PlanSource {
+pub(super) struct PlanSource<'a> {
     file: PlanFile,
-    hash: String,
+    identity: String,
     accounts: AccountBook,
     only: Only,
-    /// Orders that are under way or settled another way, by number and set.
+    /// Orders that are under way, or of a plan that is followed were given, by number and set.
     taken: BTreeSet<(u64, SetKey)>,
     next: Option<Next>,
     ended: bool,
     skipped: u64,
+    /// How it is followed, if it is.
+    follow: Option<Follow<'a>>,
 }
 
 /// Which orders are wanted.
@@ -71,24 +86,21 @@ impl Only {
     }
 }
 
-impl PlanSource {
-    pub(super) fn new(file: PlanFile, hash: &str, accounts: AccountBook, only: &[String], _context: &Context) -> Self {
+impl<'a> PlanSource<'a> {
+    pub(super) fn new(
+        (file, identity): (PlanFile, String),
+        accounts: AccountBook,
+        only: &[String],
+        follow: Option<Follow<'a>>,
+    ) -> Self {
         let only = Only(only.iter().map(|name| name.to_ascii_lowercase()).collect());
-        Self {
-            file,
-            hash: hash.to_owned(),
-            accounts,
-            only,
-            taken: BTreeSet::new(),
-            next: None,
-            ended: false,
-            skipped: 0,
-        }
+        let taken = BTreeSet::new();
+        Self { file, identity, accounts, only, taken, next: None, ended: false, skipped: 0, follow }
     }
 
-    /// Its hash.
-    pub(super) fn hash(&self) -> &str {
-        &self.hash
+    /// The hash under which the ledger knows it.
+    pub(super) fn identity(&self) -> &str {
+        &self.identity
     }
 
     /// Those who order.
@@ -117,6 +129,44 @@ impl PlanSource {
         self.skipped
     }
 
+    /// Whether all of its orders were given.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.ended && self.next.is_none()
+    }
+
+    /// The plan has been made again: goes on with that. Returns which of the orders given are not in it any more.
+    fn open_again(&mut self, path: &Path) -> anyhow::Result<BTreeSet<u64>> {
+        let mut gone = self.taken.clone();
+        let given: BTreeSet<u64> = gone.iter().map(|(order, _)| *order).collect();
+        open(path)?.0.each(&[], |line, number| {
+            let order = read_order(line, number)?;
+            if given.contains(&u64::from(order.order)) {
+                let names = NameSet::parse(order.names.iter().map(AsRef::as_ref))?;
+                gone.remove(&(u64::from(order.order), names.key()));
+            }
+            Ok(())
+        })?;
+        (self.file, self.identity) = open(path)?;
+        (self.next, self.ended, self.skipped) = (None, false, 0);
+        self.taken.retain(|of| !gone.contains(of));
+        Ok(gone.into_iter().map(|(order, _)| order).collect())
+    }
+
+    /// Looks whether the inventory has changed, and plans again if it has.
+    fn follow_on(&mut self) -> anyhow::Result<Option<News>> {
+        let Some(follow) = &mut self.follow else { return Ok(None) };
+        if !follow.has_changed() {
+            return Ok(None);
+        }
+        let path = follow.plan();
+        // What waits for a ledger or a large inventory may not keep the other orders from going on.
+        let replanned = tokio::task::block_in_place(|| follow.replan());
+        match replanned {
+            Ok(told) => Ok(Some(News { withdrawn: self.open_again(path)?, told, trouble: None })),
+            Err(trouble) => Ok(trouble.map(|trouble| News { trouble: Some(trouble), ..News::default() })),
+        }
+    }
+
     fn fill(&mut self) -> anyhow::Result<()> {
         while self.next.is_none() && !self.ended {
             let Some((line, number)) = self.file.next_line()? else {
@@ -131,7 +181,7 @@ impl PlanSource {
             let names = NameSet::parse(order.names.iter().map(AsRef::as_ref));
             let names = names.with_context(|| format!("line {number}: order {} has no valid names", order.order))?;
             let place = u64::from(order.order);
-            if self.taken.remove(&(place, names.key())) {
+            if self.taken.contains(&(place, names.key())) {
                 continue;
             }
             let item = Item {
@@ -140,7 +190,7 @@ impl PlanSource {
                 profile: Some(order.profile.into_owned()).filter(|profile| !profile.is_empty()),
                 tenant: order.tenant.map(Cow::into_owned),
                 challenge: order.challenge.as_deref().and_then(Kind::parse),
-                plan: Some(Place { plan: self.hash.clone(), order: place }),
+                plan: Some(Place { plan: self.identity.clone(), order: place }),
             };
             let replaces = order.replaces.map(Cow::into_owned);
             let held = order.held.map(|held| {
@@ -156,7 +206,7 @@ impl PlanSource {
     }
 }
 
-impl Source for PlanSource {
+impl Source for PlanSource<'_> {
     fn next_at(&mut self) -> Result<Option<Timestamp>, SourceError> {
         self.fill()?;
         Ok(self.next.as_ref().map(|next| next.at))
@@ -164,12 +214,30 @@ impl Source for PlanSource {
 
     fn take(&mut self) -> Result<Option<Work>, SourceError> {
         self.fill()?;
-        Ok(self.next.take().map(|next| next.work))
+        let work = self.next.take().map(|next| next.work);
+        if let Some(Work { item: Item { plan: Some(plan), names, .. }, .. }) =
+            work.as_ref().filter(|_| self.follow.is_some())
+        {
+            self.taken.insert((plan.order, names.key()));
+        }
+        Ok(work)
+    }
+
+    fn look(&mut self) -> Result<Option<News>, SourceError> {
+        Ok(self.follow_on()?)
+    }
+
+    fn look_in(&self) -> Option<Duration> {
+        self.follow.as_ref().map(Follow::look_in)
     }
 }
 
 /// Says what would go out now: how many orders are due, and what the gate says of each of the first.
-pub(super) fn dry_run(mut plan: PlanFile, hash: &str, args: &Args, context: &Context) -> anyhow::Result<Exit> {
+pub(super) fn dry_run(
+    (mut plan, identity): (PlanFile, String),
+    args: &Args,
+    context: &Context,
+) -> anyhow::Result<Exit> {
     /// How many are asked about: each is a decision.
     const ASKED: u64 = 1_000;
     let mut session = args.ledger.open(context, Use::Read, false)?;
@@ -192,7 +260,7 @@ pub(super) fn dry_run(mut plan: PlanFile, hash: &str, args: &Args, context: &Con
             continue;
         }
         let names = NameSet::parse(order.names.iter().map(AsRef::as_ref))?;
-        let task = Task { plan: hash.to_owned(), order: u64::from(order.order) };
+        let task = Task { plan: identity.clone(), order: u64::from(order.order) };
         let request = Request { task: Some(task), ..Request::of(&order.account, names, "a question") };
         let word = match session.gate.check(&request)?.verdict {
             Verdict::Never(crate::gate::Never::Done(_)) => "issued already",

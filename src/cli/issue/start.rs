@@ -24,7 +24,6 @@ use crate::issuer::request::KeyType;
 use crate::issuer::store::{OpenOrder, Slot};
 use crate::limits::Policy;
 use crate::permits::LEASE;
-use crate::report::plan_file::PlanHead;
 use crate::time::{Span, Timestamp};
 
 /// Where dns-01 is answered, records take their time.
@@ -206,26 +205,11 @@ fn check_rehearsal(directory: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// That the plan was made for this policy.
-///
-/// # Errors
-/// Where the policy or the overrides are others than those that the plan was made with.
-pub fn check_policy(head: &PlanHead, context: &Context) -> anyhow::Result<()> {
-    let policy = &context.limits.policy;
-    if head.policy.sha256 != policy.sha256 {
-        context.terminal.warn(&format!(
-            "the plan was made with the policy {} as it was, not as it is: the gate goes by today's",
-            head.policy.name
-        ));
-    }
-    Ok(())
-}
-
 /// Orders that an earlier process has left: in the slot of this one, and in slots that nobody has any more.
 ///
 /// # Errors
 /// Where the store can't be read, or an account of theirs is gone.
-pub(super) fn take_up(engine: &mut Engine, orders: &Orders, source: &mut PlanSource) -> anyhow::Result<()> {
+pub(super) fn take_up(engine: &mut Engine, orders: &Orders, source: &mut PlanSource<'_>) -> anyhow::Result<()> {
     let own = Arc::clone(&orders.slot);
     let others = orders.store.orphans()?.into_iter().map(Arc::new);
     for slot in std::iter::once(own).chain(others) {
@@ -234,13 +218,13 @@ pub(super) fn take_up(engine: &mut Engine, orders: &Orders, source: &mut PlanSou
                 continue;
             }
             let account = source.accounts().of(&open.account)?;
-            if let Some(plan) = open.plan.as_ref().filter(|plan| plan.plan == source.hash()) {
+            if let Some(plan) = open.plan.as_ref().filter(|plan| plan.plan == source.identity()) {
                 source.took(plan.order, &open.names);
             }
             engine.add(left(open, account, &slot));
         }
     }
-    let hash = source.hash().to_owned();
+    let hash = source.identity().to_owned();
     for (names, split) in orders.store.parts(Some(&hash))? {
         let Some(plan) = split.plan.clone() else { continue };
         let item = Item {

@@ -1,10 +1,19 @@
 //! What a plan starts from, if that is a ledger.
 
+use std::borrow::Cow;
+use std::path::Path;
+
+use rustc_hash::FxHashSet;
+
 use super::super::Context;
 use super::super::ledger::session::{LedgerOptions, Session, Use};
+use super::super::plan_file::PlanFile;
+use crate::clock::Timescale;
+use crate::gate::IssuedOrders;
 use crate::inventory::Inventory;
+use crate::name::NameSet;
 use crate::plan::opening::Opening;
-use crate::report::plan_file::LedgerIdentity;
+use crate::report::plan_file::{LedgerIdentity, PlanOrder, read_order};
 use crate::time::Timestamp;
 
 /// Which ledger, if any. The environment has no say: a plan would change, and nothing would show why.
@@ -27,6 +36,8 @@ pub(super) struct FromLedger {
     session: Session,
     /// The ledger's time.
     at: Timestamp,
+    /// Whether that is a rehearsal's, which has nothing to do with the clock.
+    rehearses: bool,
 }
 
 impl LedgerArgs {
@@ -37,9 +48,26 @@ impl LedgerArgs {
         }
         let Self { ledger, must_exist, directory } = self.clone();
         let mut session = LedgerOptions { ledger, must_exist, directory }.open(context, Use::Read, false)?;
+        let rehearses = context.timescale == Timescale::REAL && session.gate.follow_rehearsal()?;
         let at = session.gate.now()?;
-        Ok(Some(FromLedger { session, at }))
+        Ok(Some(FromLedger { session, at, rehearses }))
     }
+}
+
+/// What is issued of an order: all of it, or each part of one that was split.
+fn parts<'a>(order: &PlanOrder<'a>, issued: &IssuedOrders) -> anyhow::Result<Vec<PlanOrder<'a>>> {
+    let number = u64::from(order.order);
+    if issued.has(number, NameSet::parse(order.names.iter().map(AsRef::as_ref))?.key()) {
+        return Ok(vec![order.clone()]);
+    }
+    let has = |part: &&Vec<String>| part.iter().all(|name| order.names.iter().any(|own| own == name));
+    let part = |names: &Vec<String>| {
+        let is_of = |domain: &str| names.iter().any(|name| name.ends_with(domain));
+        let domains = order.registered_domains.iter().filter(|domain| is_of(domain)).cloned().collect();
+        let names = names.iter().map(|name| Cow::Owned(name.clone())).collect();
+        PlanOrder { names, registered_domains: domains, ..order.clone() }
+    };
+    Ok(issued.parts(number).iter().filter(has).map(part).collect())
 }
 
 impl FromLedger {
@@ -51,7 +79,46 @@ impl FromLedger {
                 self.at
             ));
         }
-        asked.unwrap_or(context.now).max(self.at)
+        let now = if self.rehearses { self.at } else { context.now };
+        asked.unwrap_or(now).max(self.at)
+    }
+
+    /// Leaves out of the inventory what the plan in `file`, which the ledger knows as `plan`, has issued: the names of orders for new
+    /// certificates, and the certificates whose renewals are there. Returns these orders as lines of the next plan, and how many there are.
+    pub(super) fn leave_out_issued(
+        &mut self,
+        inventory: &mut Inventory,
+        file: &Path,
+        plan: &str,
+    ) -> anyhow::Result<(Vec<u8>, u64)> {
+        let issued = self.session.gate.issued_orders(plan)?;
+        let (mut lines, mut count) = (Vec::new(), 0);
+        if issued.is_empty() {
+            return Ok((lines, count));
+        }
+        let (mut names, mut renewed) = (FxHashSet::default(), FxHashSet::default());
+        PlanFile::open(file)?.each(&[], |line, number| {
+            let order = read_order(line, number)?;
+            for part in parts(&order, &issued)? {
+                if part.names == order.names {
+                    lines.extend_from_slice(line);
+                } else {
+                    serde_json::to_writer(&mut lines, &part)?;
+                    lines.push(b'\n');
+                }
+                count += 1;
+                match &part.replaces {
+                    None => names.extend(part.names.iter().map(|name| name.to_string())),
+                    Some(certificate) => _ = renewed.insert(certificate.to_string()),
+                }
+            }
+            Ok(())
+        })?;
+        inventory.withhold(vec!["issued by the plan that this one goes on with".to_owned()], &|of| {
+            let is_there = of.certificate.map_or_else(|| names.contains(of.name), |of| renewed.contains(of));
+            is_there.then_some(0)
+        });
+        Ok((lines, count))
     }
 
     /// What it says at `start`. What is frozen or paused is left out of the inventory.

@@ -1,6 +1,6 @@
 //! What the tasks tell, as the agent's events.
 
-use super::{Engine, Event, Holding, IN_HAND, Job, Standing, State, Told, Work};
+use super::{Engine, Event, Holding, IN_HAND, Job, News, Standing, State, Told, Work};
 use crate::agent::{self, CertificateId, Held, NameId, Window};
 use crate::gate::{Answer, Blocking, GateError, Never, Verdict};
 use crate::issuer::desk::Desk;
@@ -59,6 +59,11 @@ impl Engine {
 
     /// The gate has answered.
     fn answered(&mut self, id: CertificateId, answer: Result<Answer, GateError>, watch: &mut dyn FnMut(Event<'_>)) {
+        let is_allowed = |answer: &Answer| matches!(answer.verdict, Verdict::Allow { permit: Some(_), .. });
+        if self.jobs.inside(id).is_none() && !answer.as_ref().is_ok_and(is_allowed) {
+            // It was withdrawn in the meantime. A permit is given back.
+            return;
+        }
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => return self.trouble(id, OrderError::Gate(error), watch),
@@ -103,8 +108,42 @@ impl Engine {
         self.tell(id, agent::Event::Never);
     }
 
+    /// The source has changed: what it does not want any more is not ordered; what is under way comes to its end first.
+    pub(super) fn learn(&mut self, news: &News, watch: &mut dyn FnMut(Event<'_>)) {
+        for id in self.jobs.of_orders(&news.withdrawn) {
+            match self.jobs.inside_mut(id).filter(|inside| inside.is_out) {
+                Some(inside) => inside.withdrawn = true,
+                None => self.withdraw(id),
+            }
+        }
+        if let Some(told) = &news.told {
+            watch(Event::News(told));
+        }
+        if let Some(trouble) = &news.trouble {
+            watch(Event::Note(trouble));
+        }
+    }
+
+    fn withdraw(&mut self, id: CertificateId) {
+        self.standing.withdrawn += 1;
+        self.standing.stopped -= u64::from(self.jobs.job(id).state == State::Stopped);
+        self.close(id);
+    }
+
+    /// Whether all of it is over, since it is not wanted any more; an order that the CA may still have is not.
+    fn is_over(&mut self, id: CertificateId, outcome: &Outcome) -> bool {
+        let Some(inside) = self.jobs.inside_mut(id) else { return false };
+        let is_out = matches!(outcome, Outcome::Unreachable { .. });
+        inside.is_out = is_out;
+        let is_issued = matches!(outcome, Outcome::Issued(_));
+        inside.withdrawn && !is_out && !is_issued
+    }
+
     /// An order has come to an end.
     fn ended(&mut self, id: CertificateId, outcome: Outcome, watch: &mut dyn FnMut(Event<'_>)) {
+        if self.is_over(id, &outcome) {
+            return self.withdraw(id);
+        }
         match outcome {
             Outcome::Issued(certified) => {
                 let job = self.jobs.job_mut(id);
@@ -172,6 +211,9 @@ impl Engine {
     ) {
         let (Outcome::Refused(why) | Outcome::Paused(why)) = outcome else { return };
         self.standing.refused += 1;
+        if self.is_over(id, outcome) {
+            return self.withdraw(id);
+        }
         self.note_failure(id, why);
         watch(Event::Refused(self.jobs.job(id), why));
         match asked.map(|answer| answer.verdict) {

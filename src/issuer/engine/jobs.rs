@@ -1,5 +1,6 @@
 //! What the agent's numbers stand for.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -63,6 +64,10 @@ pub(super) struct Inside {
     pub(super) permit: Option<String>,
     /// An order that an earlier process has left, and where.
     pub(super) open: Option<(OpenOrder, Arc<Slot>)>,
+    /// Whether an order of it is under way, and has to come to its end.
+    pub(super) is_out: bool,
+    /// Whether it is not wanted any more once that has ended.
+    pub(super) withdrawn: bool,
 }
 
 /// What the CA and the store know of a certificate held.
@@ -157,7 +162,15 @@ impl Jobs {
             asked_at: notes.asked_at,
             ask_again_at: notes.ask_again_at,
         };
-        (wanted, job, Inside { item, held: holding, whole: None, permit: None, open })
+        let is_out = open.is_some();
+        (wanted, job, Inside { item, held: holding, whole: None, permit: None, open, is_out, withdrawn: false })
+    }
+
+    /// Those of these orders of the plan that are not done.
+    pub(super) fn of_orders(&self, orders: &BTreeSet<u64>) -> Vec<CertificateId> {
+        let is_open = |job: &Job| job.state != State::Done && job.order.is_some_and(|order| orders.contains(&order));
+        let numbers = self.all.iter().zip(0..).filter(|((job, _), _)| is_open(job)).map(|(_, number)| number);
+        numbers.map(CertificateId::new).collect()
     }
 
     pub(super) fn push(&mut self, id: CertificateId, job: Job, inside: Inside) {

@@ -96,6 +96,7 @@ impl Engine {
         let again = self.request(id, Class::New, None);
         let known = self.known(id);
         let Some(inside) = self.jobs.inside_mut(id) else { return };
+        inside.is_out = true;
         let (orders, item) = (Arc::clone(&self.orders), inside.item.clone());
         let replaces = inside.held.as_ref().filter(|_| replaces).and_then(|held| held.ari_id.clone());
         let open = inside.open.take().filter(|(open, _)| open.permit == number);
