@@ -317,19 +317,20 @@ impl Engine {
         Standing { now: self.now(), in_flight: self.tasks, wanted: self.jobs.wanted(), ..self.standing }
     }
 
-    /// Works until there is nothing more to do, or `stop` becomes true: then nothing new goes out, and what is under way comes to its end.
+    /// Works until there is nothing more to do, or `stop` counts an interrupt: then nothing new goes out, and what is under way comes
+    /// to its end; a second one does not wait for that either.
     ///
     /// # Errors
     /// [`EngineError`] where the store, the ledger or the source can't be used any more.
     pub async fn run(
         &mut self,
         source: &mut dyn Source,
-        mut stop: watch::Receiver<bool>,
+        mut stop: watch::Receiver<u32>,
         watch: &mut dyn FnMut(Event<'_>),
     ) -> Result<Ended, EngineError> {
         let ended = loop {
             let now = self.now();
-            if *stop.borrow() {
+            if *stop.borrow() > 0 {
                 break Ended::Interrupted;
             }
             if self.settings.until.is_some_and(|until| now >= until) {
@@ -368,7 +369,7 @@ impl Engine {
                 _ = stop.changed() => {}
             }
         };
-        self.wind_up(watch).await;
+        self.wind_up(stop, watch).await;
         match self.broken.take() {
             Some(error) => Err(error.into()),
             None => Ok(ended),
@@ -390,12 +391,13 @@ impl Engine {
     }
 
     /// Waits for what is under way.
-    async fn wind_up(&mut self, watch: &mut dyn FnMut(Event<'_>)) {
+    async fn wind_up(&mut self, mut stop: watch::Receiver<u32>, watch: &mut dyn FnMut(Event<'_>)) {
         let mut grace = std::pin::pin!(tokio::time::sleep(GRACE));
         while self.tasks > 0 {
             tokio::select! {
                 told = self.receiver.recv() => if let Some(told) = told { self.hear(told, watch) },
                 () = &mut grace => break,
+                _ = stop.wait_for(|interrupts| *interrupts > 1) => break,
             }
             // What is permitted and not sent yet is given back; nothing else goes out.
             while let Some(action) = self.agent.poll(Timestamp::from_unix_nanos(i64::MIN)) {

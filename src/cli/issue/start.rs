@@ -132,8 +132,8 @@ pub struct Started {
     pub ledger: Shared,
     /// Who orders.
     pub accounts: AccountBook,
-    /// Becomes true with the first interrupt.
-    pub stop: watch::Receiver<bool>,
+    /// How many interrupts have come.
+    pub stop: watch::Receiver<u32>,
 }
 
 /// Begins.
@@ -175,15 +175,15 @@ pub async fn start(
     Ok(Started { orders, ledger, accounts, stop: interrupts()? })
 }
 
-/// The first interrupt lets what is under way come to its end; a second one ends the process as ever.
-fn interrupts() -> anyhow::Result<watch::Receiver<bool>> {
-    let (sender, receiver) = watch::channel(false);
+/// Counts interrupts: the first lets what is under way come to its end, a second one does not.
+fn interrupts() -> anyhow::Result<watch::Receiver<u32>> {
+    let (sender, receiver) = watch::channel(0);
     for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
         let mut signals = signal(kind).context("can't listen for interrupts")?;
         let sender = sender.clone();
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
-                let _nobody_waits = sender.send(true);
+                sender.send_modify(|interrupts| *interrupts += 1);
             }
         });
     }
