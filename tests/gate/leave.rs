@@ -56,9 +56,14 @@ fn an_order_whose_names_go_out_another_way_is_settled() {
         let (names, settled) = (asked.names.clone(), task("p", 3).unwrap());
         world.gate().settle(&names, &settled, "one").unwrap();
         assert_eq!(world.ask(&asked).verdict, Verdict::Never(Never::Done(settled.clone())));
-        let before = world.gate().mark();
+        let mark = |world: &mut World| {
+            let gate = world.gate();
+            gate.now().unwrap();
+            gate.mark()
+        };
+        let before = mark(world);
         world.gate().settle(&names, &settled, "one").unwrap();
-        assert_eq!(world.gate().mark(), before);
+        assert_eq!(mark(world), before);
         // Its parts are other sets.
         world.allowed(&Request { task: task("p", 3), ..of(&["a.example.com"]) });
         world.allowed(&Request { task: None, ..asked });
@@ -71,15 +76,16 @@ fn a_rehearsal_runs_alike_for_all_who_come() {
         let first = {
             let gate = world.gate();
             gate.set_timescale(Timescale::REAL);
-            gate.rehearse(1_000_000, START).unwrap();
+            gate.rehearse(1_000, START).unwrap();
             gate.now().unwrap()
         };
-        assert!(first >= START);
+        // It begins where the ledger was thought to be, which may be a little later than it is.
+        assert!(first.since(START) > Span::from_seconds(-60), "{first}");
         // Another one, later, with another start: the time goes on.
         let gate = world.gate();
         gate.set_timescale(Timescale::REAL);
-        assert!(matches!(gate.rehearse(2, after(1)), Err(GateError::Rehearsal { speed: 1_000_000, .. })));
-        let timescale = gate.rehearse(1_000_000, after(1_000_000_000)).unwrap();
+        assert!(matches!(gate.rehearse(2, after(1)), Err(GateError::Rehearsal { speed: 1_000, .. })));
+        let timescale = gate.rehearse(1_000, after(1_000_000_000)).unwrap();
         let now = gate.now().unwrap();
         assert!(first <= now && now < after(900_000_000), "{first} {now}");
         let gate = world.gate();

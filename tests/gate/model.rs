@@ -298,6 +298,12 @@ impl Both {
                 *self.seen.entry("go").or_default() += 1;
                 self.book = book;
             }
+            // It had gone out already: the book says the same again, and the gate that nobody gets leave twice.
+            (Ok(Dispatch::Gone(told)), Ok(permits::Dispatch::Go)) => {
+                prop_assert_eq!(told.state(), State::Sent);
+                *self.seen.entry("gone").or_default() += 1;
+                self.book = book;
+            }
             (Ok(Dispatch::Later { at, .. }), Ok(permits::Dispatch::Later(raised))) => {
                 *self.seen.entry("raised").or_default() += 1;
                 self.later(at, raised.at)?;
