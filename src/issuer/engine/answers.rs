@@ -2,6 +2,7 @@
 
 use super::{Engine, Event, Holding, IN_HAND, Job, News, Standing, State, Told, Work};
 use crate::agent::{self, CertificateId, Held, NameId, Window};
+use crate::clock::Timescale;
 use crate::gate::{Answer, Blocking, GateError, Never, Verdict};
 use crate::issuer::desk::Desk;
 use crate::issuer::order::{Certified, Item, OrderError, Outcome};
@@ -317,16 +318,22 @@ impl Engine {
         });
     }
 
+    /// A window in the ledger's time. In a rehearsal the CA goes by the clock: there it is as far from when the certificate was issued.
+    fn in_our_time(&self, id: CertificateId, window: Window) -> Window {
+        let held = self.jobs.inside(id).and_then(|inside| inside.held.as_ref()).zip(self.agent.held(id));
+        let Some((holding, held)) = held.filter(|_| self.orders.desk.timescale() != Timescale::REAL) else {
+            return window;
+        };
+        let of = |at: Timestamp| held.issued_at.plus(at.since(holding.not_before));
+        Window { start: of(window.start), end: of(window.end) }
+    }
+
     /// The CA has told the window of a certificate held, or not.
     pub(super) fn window(&mut self, id: CertificateId, answer: Result<RenewalAnswer, AcmeError>) {
         let now = self.now();
         match answer {
             Ok(RenewalAnswer { window, retry_after, .. }) => {
-                let desk = &self.orders.desk;
-                let held = self.jobs.inside(id).and_then(|inside| inside.held.as_ref());
-                let from = held.map_or(window.start, |held| held.not_before);
-                let of = |at| desk.of_certificate(from, at);
-                let window = Window { start: of(window.start), end: of(window.end) };
+                let window = self.in_our_time(id, window);
                 self.jobs.job_mut(id).asked_at = Some(now);
                 self.tell(id, agent::Event::RenewalInfo { window, retry_after });
                 // A window that was moved into the past: the certificate is, or will be, revoked.
