@@ -14,7 +14,7 @@ impl Plan<'_> {
         self.draft.margin
     }
 
-    /// Makes the next look at these orders' names quick. Orders that follow each other come from anywhere in the inventory; where many
+    /// Makes the next look at these orders quick. Orders that follow each other come from anywhere in the inventory; where many
     /// are asked for step by step, the memory answers for all of them at once.
     pub fn warm(&self, orders: &[Order]) {
         let (inventory, grouping) = (self.inventory, &self.draft.grouping);
@@ -23,16 +23,21 @@ impl Plan<'_> {
             Subject::Renewal(_) => None,
         });
         let certificates: Vec<Certificate> = certificates.collect();
-        let pieces: Vec<Piece> =
-            certificates.into_iter().map(|certificate| grouping.first_piece(certificate)).collect();
-        let names = pieces.into_iter().map(|piece| {
-            let first = grouping.members(piece).iter().next().map(|member| inventory.wanted()[member as usize].name);
-            (first, inventory.domain_name(piece.domain))
+        let looked_up = certificates.iter().map(|certificate| {
+            let tenant = inventory.groups[certificate.group as usize].tenant;
+            (grouping.first_piece(*certificate), tenant)
         });
-        let names: Vec<(Option<TextRef>, TextRef)> = names.collect();
-        let first_byte = |name: TextRef| inventory.bytes(name).first().copied().unwrap_or_default();
-        let touched =
-            names.into_iter().fold(0, |sum, (name, domain)| sum ^ name.map_or(0, first_byte) ^ first_byte(domain));
+        let looked_up: Vec<(Piece, u32)> = looked_up.collect();
+        let texts = looked_up.into_iter().map(|(piece, tenant)| {
+            let first = grouping.members(piece).iter().next().map(|member| inventory.wanted()[member as usize].name);
+            (first, inventory.domain_name(piece.domain), inventory.tenants[tenant as usize].as_bytes())
+        });
+        let texts: Vec<(Option<TextRef>, TextRef, &[u8])> = texts.collect();
+        let first_byte = |text: &[u8]| text.first().copied().unwrap_or_default();
+        let of_name = |name: TextRef| first_byte(inventory.bytes(name));
+        let touched = texts.into_iter().fold(0, |sum, (name, domain, tenant)| {
+            sum ^ name.map_or(0, of_name) ^ of_name(domain) ^ first_byte(tenant)
+        });
         std::hint::black_box(touched);
     }
 

@@ -3,7 +3,6 @@
 
 use std::ops::Range;
 
-use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use crate::inventory::{Challenge, Group, HeldTerms, Urgency};
@@ -17,12 +16,12 @@ use crate::time::{NS_PER_S, Timestamp};
 #[derive(Debug)]
 pub struct Lines<'a> {
     plan: &'a Plan<'a>,
-    /// By account, tenant, profile and challenge, from behind the time to the first name.
-    owners: Vec<String>,
-    /// By group: its place in `owners`.
-    owner_of: Vec<usize>,
-    /// By account: the bucket of its orders.
+    /// By account: from behind the time to the account.
     accounts: Vec<String>,
+    /// By profile.
+    profiles: Vec<String>,
+    /// By account: the bucket of its orders.
+    buckets: Vec<String>,
     /// By urgency: the deadline, and the line's end.
     ends: Vec<String>,
 }
@@ -37,35 +36,16 @@ impl<'a> Lines<'a> {
     #[must_use]
     pub fn new(plan: &'a Plan<'a>) -> Self {
         let (inventory, profiles) = (plan.inventory, &plan.limits.policy.profiles);
-        let (mut owners, mut places) = (Vec::new(), FxHashMap::default());
-        let owner_of = |group: &Group| {
-            let Group { account, tenant, profile, challenge, .. } = *group;
-            *places.entry((account, tenant, profile, challenge.map(Challenge::as_str))).or_insert_with(|| {
-                let (account, profile) = (&inventory.accounts[account as usize], &profiles[profile as usize].name);
-                let mut owner = format!("\",\"account\":{},\"profile\":{}", json(account), json(profile));
-                let tenant = &inventory.tenants[tenant as usize];
-                if !tenant.is_empty() {
-                    owner.push_str(&format!(",\"tenant\":{}", json(tenant)));
-                }
-                if let Some(challenge) = challenge {
-                    owner.push_str(&format!(",\"challenge\":\"{}\"", challenge.as_str()));
-                }
-                owner.push_str(",\"names\":");
-                owners.push(owner);
-                owners.len() - 1
-            })
-        };
-        let owner_of = inventory.groups.iter().map(owner_of).collect();
-        let account = |account: &String| bound_by(Cause::Limit(LimitName::NewOrdersPerAccount), account);
         let end = |urgency: &Urgency| match urgency.deadline() {
             None => ",\"deadline\":null}\n".to_owned(),
             Some(deadline) => format!(",\"deadline\":\"{deadline}\"}}\n"),
         };
+        let bucket = |account: &String| bound_by(Cause::Limit(LimitName::NewOrdersPerAccount), account);
         Self {
             plan,
-            owners,
-            owner_of,
-            accounts: inventory.accounts.iter().map(account).collect(),
+            accounts: inventory.accounts.iter().map(|account| format!("\",\"account\":{}", json(account))).collect(),
+            profiles: profiles.iter().map(|profile| format!(",\"profile\":{}", json(&profile.name))).collect(),
+            buckets: inventory.accounts.iter().map(bucket).collect(),
             ends: inventory.urgencies.iter().map(end).collect(),
         }
     }
@@ -84,8 +64,8 @@ impl<'a> Lines<'a> {
                 out.extend_from_slice(number.format(order.number).as_bytes());
                 out.extend_from_slice(b",\"at\":\"");
                 out.extend_from_slice(times.text(order.at));
-                let owner = self.owner_of[self.plan.group_of(order) as usize];
-                out.extend_from_slice(self.owners[owner].as_bytes());
+                self.push_owner(&mut out, self.plan.group_of(order));
+                out.extend_from_slice(b",\"names\":");
                 // Names and registered domains are letters, digits, hyphens, dots and such: nothing that JSON escapes.
                 push_list(&mut out, &names);
                 out.extend_from_slice(b",\"registered_domains\":");
@@ -94,6 +74,23 @@ impl<'a> Lines<'a> {
             }
         }
         out
+    }
+
+    /// Whose order it is. There are too many tenants to have a text ready for each.
+    fn push_owner(&self, out: &mut Vec<u8>, group: u32) {
+        let inventory = self.plan.inventory;
+        let Group { account, tenant, profile, challenge, .. } = inventory.groups[group as usize];
+        out.extend_from_slice(self.accounts[account as usize].as_bytes());
+        out.extend_from_slice(self.profiles[profile as usize].as_bytes());
+        let tenant = &inventory.tenants[tenant as usize];
+        if !tenant.is_empty() {
+            out.extend_from_slice(b",\"tenant\":");
+            push_json(out, tenant);
+        }
+        if let Some(challenge) = challenge.map(Challenge::as_str) {
+            out.extend_from_slice(b",\"challenge\":");
+            push_json(out, challenge);
+        }
     }
 
     fn push_reasons(&self, out: &mut Vec<u8>, order: &Order) {
@@ -112,7 +109,7 @@ impl<'a> Lines<'a> {
             }
         }
         match self.plan.bound_by_account(order) {
-            Some(account) => push(&self.accounts[account]),
+            Some(account) => push(&self.buckets[account]),
             None => match self.plan.bound_by(order) {
                 None => push(",\"bound_by\":null"),
                 Some((limit, key)) => push(&bound_by(limit, &key)),
@@ -124,6 +121,18 @@ impl<'a> Lines<'a> {
 
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|error| unreachable!("a string is JSON: {error}"))
+}
+
+/// For what is short, and there may be millions of it.
+fn push_json(out: &mut Vec<u8>, text: &str) {
+    let needs_care = |byte: &u8| *byte < b' ' || matches!(byte, b'"' | b'\\');
+    if text.as_bytes().iter().any(needs_care) {
+        out.extend_from_slice(json(&text).as_bytes());
+    } else {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    }
 }
 
 fn bound_by(limit: Cause, key: &str) -> String {
