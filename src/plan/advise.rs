@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::bucket::{Bucket, bucket_of};
-use super::jobs::Jobs;
+use super::jobs::{Jobs, TightLanes};
 use super::opening::Cause;
 use super::schedule::Bound;
 use super::{Draft, Mix, NamesPerCertificate, Options, Plan, Share, Usable, lower_bound, schedule_all};
@@ -103,7 +103,8 @@ pub fn advise(today: &Plan<'_>) -> Advice {
             _ => Draft::new(&usable),
         };
         let Ok(draft) = draft else { continue };
-        let outcome = attempt(&draft, &draft.jobs(&usable), &usable);
+        let jobs = draft.jobs(&usable);
+        let outcome = attempt(&draft, &jobs, jobs.tight_lanes(&usable), &usable);
         let step = Step { change, finish_at: outcome.finish_at, meets_deadlines: outcome.meets_deadlines() };
         if step.finish_at < finish || step.meets_deadlines && missed {
             advice.steps.push(step);
@@ -185,8 +186,8 @@ impl Outcome {
     }
 }
 
-fn attempt(draft: &Draft, jobs: &Jobs<'_>, usable: &Usable<'_>) -> Outcome {
-    let scheduled = schedule_all(draft, jobs, usable);
+fn attempt(draft: &Draft, jobs: &Jobs<'_>, tight: TightLanes, usable: &Usable<'_>) -> Outcome {
+    let scheduled = schedule_all(draft, jobs, tight, usable);
     let placed = &scheduled.placed;
     let last_new = placed.iter().rfind(|order| jobs.held(order.job).is_none()).or_else(|| placed.last());
     let any_late = scheduled.lateness.is_some_and(|late| late > Span::ZERO);
@@ -228,7 +229,8 @@ fn overrides_for_deadline(today: &Plan<'_>, jobs: &Jobs<'_>) -> Option<Step> {
     let mut asked: BTreeMap<Bucket, u64> = BTreeMap::new();
     let mut limits = today.limits.clone();
     loop {
-        let outcome = attempt(&today.draft, jobs, &usable_under(today, &limits));
+        let usable = usable_under(today, &limits);
+        let outcome = attempt(&today.draft, jobs, jobs.tight_lanes(&usable), &usable);
         if outcome.meets_deadlines() {
             let name = |(bucket, tier): (&Bucket, &u64)| {
                 let (limit, key) = limit_of(today, *bucket)?;
@@ -274,31 +276,27 @@ fn override_for_finish(today: &Plan<'_>, jobs: &Jobs<'_>, finish: Timestamp) -> 
         limits.overrides.set(limit, &key, more);
         limits
     };
-    let tight_under = |limits: &Limits| {
-        let usable = usable_under(today, limits);
-        jobs.tight_lanes(&|lane| usable.lane(lane))
-    };
-    let tight_today = tight_under(today.limits);
+    let tight_today = jobs.tight_lanes(&usable_under(today, today.limits));
     let half = today.options.start.plus(Span::from_nanos(finish.since(today.options.start).nanos() / 2));
-    let mut best: Option<(Timestamp, u64, Limits)> = None;
+    // An account's tokens change nothing for the domains.
+    let of_account = limit == LimitName::NewOrdersPerAccount;
+    let mut best: Option<(Timestamp, u64, Limits, TightLanes)> = None;
     let mut tier = None;
     while let Some((next, more)) = next_tier(today, limit, tier) {
         tier = Some(next);
         let limits = with(more);
         let usable = usable_under(today, &limits);
-        // An account's tokens change nothing for the domains.
-        let of_account = limit == LimitName::NewOrdersPerAccount;
-        let tight = if of_account { &tight_today } else { &tight_under(&limits) };
-        let bound = lower_bound(&today.draft, jobs, tight, &usable);
+        let tight = if of_account { tight_today.clone() } else { jobs.tight_lanes(&usable) };
+        let bound = lower_bound(&today.draft, jobs, &tight, &usable);
         if bound < best.as_ref().map_or(finish, |(best, ..)| *best) {
-            best = Some((bound, next, limits));
+            best = Some((bound, next, limits, tight));
         }
         if best.as_ref().is_some_and(|(best, ..)| *best <= half) {
             break;
         }
     }
-    let (_, tier, limits) = best?;
-    let outcome = attempt(&today.draft, jobs, &usable_under(today, &limits));
+    let (_, tier, limits, tight) = best?;
+    let outcome = attempt(&today.draft, jobs, tight, &usable_under(today, &limits));
     let change = Change::Overrides { overrides: name_it(today.limits, limit, key, tier).into_iter().collect() };
     let step = Step { change, finish_at: outcome.finish_at, meets_deadlines: outcome.meets_deadlines() };
     (step.finish_at < finish).then_some(step)

@@ -275,10 +275,13 @@ impl<'a> Jobs<'a> {
     }
 
     /// The buckets which can't give at the start all that is taken from them, in an order that depends on contents alone.
-    pub(super) fn tight_lanes(&self, stock: &dyn Fn(Lane) -> Option<Stock>) -> TightLanes {
+    pub(super) fn tight_lanes(&self, usable: &Usable<'_>) -> TightLanes {
+        // Nearly all domains have less than any bucket of theirs can give.
+        let ample = usable.ample();
         let global = (0..).zip(&self.usage).map(|(domain, count)| (Lane::global(domain), *count));
-        let used = global.filter(|(_, count)| *count > 0).chain(self.own_usage.iter().copied());
-        let is_tight = |(lane, count)| stock(lane).filter(|stock| stock.is_short_of(count)).map(|stock| (lane, stock));
+        let used = global.filter(|(_, count)| *count > ample).chain(self.own_usage.iter().copied());
+        let is_tight =
+            |(lane, count)| usable.lane(lane).filter(|stock| stock.is_short_of(count)).map(|stock| (lane, stock));
         let mut lanes: Vec<(Lane, Stock)> = used.filter_map(is_tight).collect();
         lanes.sort_by_key(|(lane, _)| (self.inventory.domain_place(lane.domain), lane.account));
         let mut is_tight = vec![false; if lanes.is_empty() { 0 } else { self.usage.len() }];

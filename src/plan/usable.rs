@@ -60,6 +60,14 @@ impl<'a> Usable<'a> {
         }
     }
 
+    /// What every domain's bucket over all accounts can give at the start, whichever domain it is; 0 where that is not known.
+    pub(super) fn ample(&self) -> u32 {
+        let default = self.limits.policy.limit(LimitName::CertificatesPerDomain).map(|limit| limit.quota);
+        let bursts = self.domain_overrides.values().copied().chain(default).map(|full| full.burst());
+        let leaves = |burst| self.options.headroom.leaves(burst);
+        if self.opening.is_some() { 0 } else { bursts.map(leaves).min().unwrap_or_default() }
+    }
+
     pub(super) fn lane(&self, lane: Lane) -> Option<Stock> {
         let full = self.full_lane(lane)?;
         let quota = full.with_burst_at_most(self.options.headroom.leaves(full.burst()));
