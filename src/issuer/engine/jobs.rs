@@ -236,14 +236,24 @@ impl Jobs {
     }
 }
 
-/// The bucket of a name's domain.
+/// The bucket in which certificates for a name are counted.
 fn domain(name: &Identifier, suffixes: &SuffixList) -> String {
-    let key = match name {
-        Identifier::Dns(name) => {
-            let base = name.as_str().strip_prefix("*.").unwrap_or(name.as_str());
-            String::from_utf8_lossy(suffixes.registered_domain(base.as_bytes())).into_owned()
-        }
-        Identifier::Ip(address) => address.to_string(),
-    };
-    bucket_name(LimitName::CertificatesPerDomain, &key)
+    bucket_name(LimitName::CertificatesPerDomain, &suffixes.domain_of(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, key: &str) {
+        let bucket = domain(&Identifier::parse(name).unwrap(), &SuffixList::embedded());
+        assert_eq!(bucket, format!("CertificatesPerDomain {key}"));
+    }
+
+    #[test]
+    fn names_wait_where_they_are_counted() {
+        check("*.www.example.com", "example.com");
+        check("8.8.4.4", "8.8.4.4/32");
+        check("2606:4700:10:20:1:2:3:4", "2606:4700:10:20::/64");
+    }
 }
