@@ -2,6 +2,7 @@
 
 pub mod change;
 mod hooks;
+pub mod left;
 pub mod progress;
 mod source;
 mod stale;
@@ -19,6 +20,7 @@ use super::store::StoreOptions;
 use super::{Context, Exit, Format, TEMPLATE};
 use crate::agent::Config;
 use crate::issuer::engine::{Ended, Engine, Settings};
+use crate::issuer::order::Orders;
 use crate::plan::Share;
 use crate::report::issue::IssueReport;
 use crate::report::json;
@@ -26,6 +28,7 @@ use crate::time::Timestamp;
 
 pub use change::ChangeOptions;
 use change::{Follow, When};
+use left::Left;
 use progress::Progress;
 use source::PlanSource;
 pub use start::{OrderOptions, Started};
@@ -134,7 +137,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         let mut engine = Engine::new(settings, orders.clone(), context.suffixes().clone());
         let following = follow.then(|| Follow::new(args, context, stamps));
         let mut source = PlanSource::new(plan, accounts, &args.only, following);
-        start::take_up(&mut engine, &orders, &mut source)?;
+        take_up(&mut engine, &orders, &mut source)?;
         let mut progress = Progress::new((total, ends), &args.order, store, context);
         let ended = engine.run(&mut source, stop, &mut |event| progress.tell(&event)).await;
         ledger.remember();
@@ -154,4 +157,25 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             Ended::Until => Exit::NOT_NOW,
         })
     })
+}
+
+/// Goes on with what an earlier process has left.
+fn take_up(engine: &mut Engine, orders: &Orders, source: &mut PlanSource<'_>) -> anyhow::Result<()> {
+    let hash = source.identity().to_owned();
+    let Left { open, parts } = left::find(Some(&hash), orders, source.accounts())?;
+    for work in open {
+        if let Some(plan) = work.item.plan.as_ref().filter(|of| of.plan == hash) {
+            source.took(plan.order, &work.item.names);
+        }
+        engine.add(work);
+    }
+    for (work, whole) in parts {
+        let Some(plan) = &work.item.plan else { continue };
+        source.took(plan.order, &whole);
+        // One that is taken is under way.
+        if !source.is_taken(plan.order, &work.item.names) {
+            engine.add(work);
+        }
+    }
+    Ok(())
 }

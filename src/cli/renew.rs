@@ -7,6 +7,7 @@ use futures_util::stream::{self, StreamExt as _};
 
 use super::challenges::ChallengeOptions;
 use super::failure::Hint as _;
+use super::issue::left::{self, Left};
 use super::issue::progress::Progress;
 use super::issue::start::{self, AccountBook, OrderOptions, Started};
 use super::issuer::{TrustOptions, runtime};
@@ -111,7 +112,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             seed: seed()?,
         };
         let mut engine = Engine::new(settings, orders.clone(), context.suffixes().clone());
-        start::take_up_others(&mut engine, &orders, &mut accounts)?;
+        take_up(&mut engine, &orders, &mut accounts)?;
         let directory = orders.wire.directory().url.clone();
         let mut shelf = Shelf::new(&orders, directory, names, accounts, args, context);
         let works = shelf.look()?;
@@ -135,6 +136,23 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             Ended::Until => Exit::NOT_NOW,
         })
     })
+}
+
+/// Goes on with what an earlier process has left that is of no plan.
+fn take_up(engine: &mut Engine, orders: &Orders, accounts: &mut AccountBook) -> anyhow::Result<()> {
+    let Left { open, parts } = left::find(None, orders, accounts)?;
+    for work in open {
+        // The certificate that it renews, which is the same job. One that is damaged is told where all are looked at.
+        let lineage = orders.store.lineage(&work.item.names).ok().flatten();
+        let held = lineage.map(|lineage| held(&lineage, &orders.desk));
+        engine.add(Work { held, ..work });
+    }
+    for (work, _whole) in parts {
+        if orders.store.lineage(&work.item.names)?.is_none() {
+            engine.add(work);
+        }
+    }
+    Ok(())
 }
 
 /// Asks the CA for the windows that are to be asked for now, so that a single run knows what is due; then takes the certificates in.

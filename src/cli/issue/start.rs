@@ -1,4 +1,4 @@
-//! What `issue` and `renew` begin with: the CA, the accounts, the store, the ledger; and what an earlier process has left.
+//! What `issue` and `renew` begin with: the CA, the accounts, the store, the ledger.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,14 +14,12 @@ use super::super::failure::Hint as _;
 use super::super::issuer::{TrustOptions, directory};
 use super::super::ledger::session::{LedgerOptions, Shared};
 use super::super::store::StoreOptions;
-use super::source::PlanSource;
 use crate::agent::Config;
 use crate::issuer::account::{Account, Accounts};
-use crate::issuer::challenge::{self, Challenges, Kind};
-use crate::issuer::engine::{Engine, EngineError, Work, held};
-use crate::issuer::order::{Item, OrderError, Orderer, Orders, Settings};
+use crate::issuer::challenge::{self, Challenges};
+use crate::issuer::engine::EngineError;
+use crate::issuer::order::{OrderError, Orderer, Orders, Settings};
 use crate::issuer::request::KeyType;
-use crate::issuer::store::{OpenOrder, Slot};
 use crate::limits::Policy;
 use crate::permits::LEASE;
 use crate::time::{Span, Timestamp};
@@ -203,94 +201,6 @@ fn check_rehearsal(directory: &str) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Orders that an earlier process has left: in the slot of this one, and in slots that nobody has any more.
-///
-/// # Errors
-/// Where the store can't be read, or an account of theirs is gone.
-pub(super) fn take_up(engine: &mut Engine, orders: &Orders, source: &mut PlanSource<'_>) -> anyhow::Result<()> {
-    let own = Arc::clone(&orders.slot);
-    let others = orders.store.orphans()?.into_iter().map(Arc::new);
-    for slot in std::iter::once(own).chain(others) {
-        for open in slot.open_orders()? {
-            if source.accounts().is_elsewhere(&open.account)? {
-                continue;
-            }
-            let account = source.accounts().of(&open.account)?;
-            if let Some(plan) = open.plan.as_ref().filter(|plan| plan.plan == source.identity()) {
-                source.took(plan.order, &open.names);
-            }
-            engine.add(left(open, account, &slot));
-        }
-    }
-    let hash = source.identity().to_owned();
-    for (names, split) in orders.store.parts(Some(&hash))? {
-        let Some(plan) = split.plan.clone() else { continue };
-        let item = Item {
-            account: source.accounts().of(&split.account)?,
-            profile: split.profile.clone(),
-            tenant: split.tenant.clone(),
-            challenge: split.challenge.as_deref().and_then(Kind::parse),
-            plan: Some(plan.clone()),
-            names,
-        };
-        source.took(plan.order, &split.names);
-        if source.is_taken(plan.order, &item.names) {
-            // It is under way.
-            continue;
-        }
-        engine.add(Work { item, at: orders.desk.now(), held: None, open: None });
-    }
-    Ok(())
-}
-
-/// Orders that are of no plan, which an earlier process has left, and parts of certificates that were ordered without a name.
-///
-/// # Errors
-/// As [`take_up`].
-pub fn take_up_others(engine: &mut Engine, orders: &Orders, accounts: &mut AccountBook) -> anyhow::Result<()> {
-    let own = Arc::clone(&orders.slot);
-    let others = orders.store.orphans()?.into_iter().map(Arc::new);
-    for slot in std::iter::once(own).chain(others) {
-        for open in slot.open_orders()?.into_iter().filter(|open| open.plan.is_none()) {
-            if accounts.is_elsewhere(&open.account)? {
-                continue;
-            }
-            let account = accounts.of(&open.account)?;
-            // The certificate that it renews, which is the same job. One that is damaged is told where all are looked at.
-            let lineage = orders.store.lineage(&open.names).ok().flatten();
-            let held = lineage.map(|lineage| held(&lineage, &orders.desk));
-            engine.add(Work { held, ..left(open, account, &slot) });
-        }
-    }
-    for (names, split) in orders.store.parts(None)? {
-        if orders.store.lineage(&names)?.is_none() && !accounts.is_elsewhere(&split.account)? {
-            let item = Item {
-                account: accounts.of(&split.account)?,
-                profile: split.profile,
-                tenant: split.tenant,
-                challenge: split.challenge.as_deref().and_then(Kind::parse),
-                plan: None,
-                names,
-            };
-            engine.add(Work { item, at: orders.desk.now(), held: None, open: None });
-        }
-    }
-    Ok(())
-}
-
-fn left(open: OpenOrder, account: Arc<Orderer>, slot: &Arc<Slot>) -> Work {
-    let item = Item {
-        names: open.names.clone(),
-        account,
-        profile: open.profile.clone(),
-        tenant: open.tenant.clone(),
-        challenge: open.challenge.as_deref().and_then(Kind::parse),
-        plan: open.plan.clone(),
-    };
-    let at = open.sent_at.unwrap_or_default();
-    Work { item, at, held: None, open: Some((open, Arc::clone(slot))) }
 }
 
 /// Why it could not go on, with what to do.

@@ -58,9 +58,12 @@ pub(super) fn parts(folder: &Path, plan: Option<&str>) -> Result<Vec<(NameSet, S
         splits.extend(document::read::<Split>(&folder.join(name))?);
     }
     splits.retain(|split| split.plan.as_ref().map(|of| &*of.plan) == plan);
-    let place = |split: &Split| split.plan.as_ref().map(|of| of.order);
-    let whole: BTreeSet<(Option<u64>, SetKey)> = splits.iter().map(|split| (place(split), split.names.key())).collect();
+    // The same plan may have been performed at another CA, by another account.
+    let of = |split: &Split, names: &NameSet| {
+        (split.account.clone(), split.plan.as_ref().map(|of| of.order), names.key())
+    };
+    let whole: BTreeSet<(String, Option<u64>, SetKey)> = splits.iter().map(|split| of(split, &split.names)).collect();
     let parts =
         splits.into_iter().flat_map(|split| [(split.rest.clone(), split.clone()), (split.alone.clone(), split)]);
-    Ok(parts.filter(|(part, split)| !whole.contains(&(place(split), part.key()))).collect())
+    Ok(parts.filter(|(part, split)| !whole.contains(&of(split, part))).collect())
 }

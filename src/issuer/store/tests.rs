@@ -223,6 +223,30 @@ fn an_order_and_its_key_are_kept_until_the_end() {
 }
 
 #[test]
+fn an_order_is_split_at_each_ca_by_itself() {
+    let (_folder, store) = store();
+    let names = |text: &str| NameSet::parse(text.split(' ')).unwrap();
+    let split = |account: &str, of: &str, rest: &str, alone: &str| Split {
+        names: names(of),
+        rest: names(rest),
+        alone: names(alone),
+        account: account.to_owned(),
+        profile: None,
+        tenant: None,
+        challenge: None,
+        plan: Some(PlanOrder { plan: "ab".to_owned(), order: 7 }),
+    };
+    store.write_split(&split("one", "a.com b.com c.com", "a.com b.com", "c.com")).unwrap();
+    store.write_split(&split("two", "a.com b.com", "a.com", "b.com")).unwrap();
+    let found = store.parts(Some("ab")).unwrap();
+    let expected = [("one", "a.com b.com"), ("one", "c.com"), ("two", "a.com"), ("two", "b.com")];
+    let is_found =
+        |(account, part)| found.iter().any(|(names_of, of)| of.account == account && *names_of == names(part));
+    assert!(found.len() == 4 && expected.into_iter().all(is_found), "{found:?}");
+    assert_eq!(store.parts(None).unwrap(), []);
+}
+
+#[test]
 fn what_the_killed_left_aside_is_removed() {
     let (_folder, store) = store();
     let slot = store.slot().unwrap();
