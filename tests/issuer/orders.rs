@@ -276,6 +276,27 @@ fn a_part_of_a_plan_is_performed() {
     assert_eq!((&rest.answer["issued_elsewhere"], world.issued()), (&json!(2), 3));
 }
 
+/// The account may order once a week, which only those know who ask for it by its URL.
+#[test]
+fn what_would_go_out_is_asked_as_it_will_be() {
+    let world = World::plain();
+    let url = world.run(&["account", "list", "--format", "json"]).answer["accounts"][0]["url"].clone();
+    let one = format!(
+        "[[override]]\nlimit = \"NewOrdersPerAccount\"\nburst = 1\ncount = 1\nperiod = \"7d\"\nids = [{url}]\n"
+    );
+    fs::write(world.path("overrides.toml"), one).unwrap();
+    world.plan("hostname\nwww.example.com\nwww.example.net\nwww.example.org\n", &[]);
+    world.issue(&["--overrides", "overrides.toml", "--only", "WWW.example.com"]).issued(1);
+    let asked = ["issue", "plan.jsonl", "--dry-run", "--overrides", "overrides.toml", "--directory", &world.directory];
+    let ran = world.run(&[&asked[..], &["--only", "Example.NET"]].concat());
+    assert!(
+        ran.code == Some(0) && ran.said.contains("1 orders are due") && ran.said.contains("1 would have to wait"),
+        "{ran:?}"
+    );
+    let ran = world.run(&[&asked[..], &["--account", "nobody"]].concat());
+    assert!(ran.code == Some(1) && ran.said.contains("there is no account `nobody`"), "{ran:?}");
+}
+
 #[test]
 fn what_can_not_begin_says_why() {
     let world = World::plain();

@@ -10,6 +10,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
+use super::super::account;
+use super::super::issuer::directory;
 use super::super::ledger::session::Use;
 use super::super::plan_file::PlanFile;
 use super::super::{Context, Exit};
@@ -18,6 +20,7 @@ use super::change::Follow;
 use super::start::AccountBook;
 use crate::agent::Held;
 use crate::gate::{Request, Task, Verdict};
+use crate::issuer::account::AccountError;
 use crate::issuer::challenge::Kind;
 use crate::issuer::engine::{Holding, News, Source, SourceError, Work};
 use crate::issuer::order::Item;
@@ -78,6 +81,10 @@ pub(super) struct PlanSource<'a> {
 struct Only(Vec<String>);
 
 impl Only {
+    fn new(names: &[String]) -> Self {
+        Self(names.iter().map(|name| name.to_ascii_lowercase()).collect())
+    }
+
     fn takes(&self, order: &PlanOrder<'_>) -> bool {
         let is = |wanted: &String| {
             order.names.iter().any(|name| name == wanted) || order.registered_domains.iter().any(|of| of == wanted)
@@ -93,8 +100,7 @@ impl<'a> PlanSource<'a> {
         only: &[String],
         follow: Option<Follow<'a>>,
     ) -> Self {
-        let only = Only(only.iter().map(|name| name.to_ascii_lowercase()).collect());
-        let taken = BTreeSet::new();
+        let (only, taken) = (Only::new(only), BTreeSet::new());
         Self { file, identity, accounts, only, taken, next: None, ended: false, skipped: 0, follow }
     }
 
@@ -242,7 +248,13 @@ pub(super) fn dry_run(
     const ASKED: u64 = 1_000;
     let mut session = args.ledger.open(context, Use::Read, false)?;
     let now = session.gate.now()?;
-    let only = Only(args.only.clone());
+    let only = Only::new(&args.only);
+    let directory = directory(args.ledger.directory.as_deref(), context)?;
+    let mut accounts = match AccountBook::open(&args.store.path()?, args.order.account.as_deref(), directory) {
+        // Whoever will order has ordered nothing yet, whatever it is called.
+        Err(AccountError::None { .. }) => None,
+        accounts => Some(accounts.map_err(account::explained)?),
+    };
     let (mut due, mut later, mut told) = (0_u64, 0_u64, BTreeMap::<&str, u64>::new());
     let mut next = None;
     while let Some((line, number)) = plan.next_line()? {
@@ -261,7 +273,11 @@ pub(super) fn dry_run(
         }
         let names = NameSet::parse(order.names.iter().map(AsRef::as_ref))?;
         let task = Task { plan: identity.clone(), order: u64::from(order.order) };
-        let request = Request { task: Some(task), ..Request::of(&order.account, names, "a question") };
+        let account = match &mut accounts {
+            Some(accounts) => accounts.of(&order.account)?.url.clone(),
+            None => order.account.into_owned(),
+        };
+        let request = Request { task: Some(task), ..Request::of(&account, names, "a question") };
         let word = match session.gate.check(&request)?.verdict {
             Verdict::Never(crate::gate::Never::Done(_)) => "issued already",
             Verdict::Allow { .. } => "may go out now",

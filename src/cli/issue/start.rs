@@ -1,6 +1,7 @@
 //! What `issue` and `renew` begin with: the CA, the accounts, the store, the ledger.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
@@ -15,7 +16,7 @@ use super::super::issuer::{TrustOptions, directory};
 use super::super::ledger::session::{LedgerOptions, Shared};
 use super::super::store::StoreOptions;
 use crate::agent::Config;
-use crate::issuer::account::{Account, Accounts};
+use crate::issuer::account::{Account, AccountError, Accounts};
 use crate::issuer::challenge::{self, Challenges};
 use crate::issuer::engine::EngineError;
 use crate::issuer::order::{OrderError, Orderer, Orders, Settings};
@@ -78,6 +79,16 @@ pub struct AccountBook {
 }
 
 impl AccountBook {
+    /// The accounts of the store in a folder that are of a CA; by default the one of that name orders, else the only one.
+    ///
+    /// # Errors
+    /// [`AccountError`] where there is none that orders by default.
+    pub fn open(store: &Path, name: Option<&str>, directory: String) -> Result<Self, AccountError> {
+        let accounts = Accounts::of_store(store);
+        let default = Arc::new(orderer(accounts.resolve(name, &directory)?));
+        Ok(Self { accounts, directory, default, known: BTreeMap::new() })
+    }
+
     /// Whether an URL is that of an account at another CA: what was ordered there is for those who order there.
     ///
     /// # Errors
@@ -159,16 +170,15 @@ pub async fn start(
         patience: Span::from_seconds(order.patience),
     };
     let store = store.open()?;
-    let accounts = Accounts::of_store(store.root());
-    let default = accounts.resolve(order.account.as_deref(), &directory).map_err(account::explained)?;
+    let accounts = AccountBook::open(store.root(), order.account.as_deref(), directory.clone());
+    let accounts = accounts.map_err(account::explained)?;
     let wire = trust.open(&directory, context, order.speed).await?;
-    let named = LedgerOptions { directory: Some(directory.clone()), ..ledger.clone() };
+    let named = LedgerOptions { directory: Some(directory), ..ledger.clone() };
     // A ledger's driver may have a runtime of its own, and blocks.
     let ledger = tokio::task::block_in_place(|| named.open_shared(context, order.speed, begins))?;
     let answers = challenge::Settings { ca_identities: wire.directory().caa_identities.clone(), ..answers };
     let challenges = Arc::new(Challenges::start(answers).await?);
     let slot = Arc::new(store.slot()?);
-    let accounts = AccountBook { accounts, directory, default: Arc::new(orderer(default)), known: BTreeMap::new() };
     let orders = Orders { wire, desk: ledger.desk.clone(), store, slot, challenges, settings, sending: Arc::default() };
     Ok(Started { orders, ledger, accounts, stop: interrupts()? })
 }
