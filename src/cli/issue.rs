@@ -3,6 +3,7 @@
 pub mod change;
 mod hooks;
 pub mod left;
+mod perform;
 pub mod progress;
 mod source;
 mod stale;
@@ -12,26 +13,21 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 
-use super::challenges::ChallengeOptions;
-use super::issuer::{TrustOptions, runtime};
-use super::ledger::session::{LedgerOptions, seed};
+use super::issuer::runtime;
+use super::ledger::session::seed;
 use super::plan_file::PlanFile;
-use super::store::StoreOptions;
-use super::{Context, Exit, Format, TEMPLATE};
-use crate::agent::Config;
+use super::{Context, Exit, TEMPLATE};
 use crate::issuer::engine::{Ended, Engine, Settings};
 use crate::issuer::order::Orders;
 use crate::plan::Share;
-use crate::report::issue::IssueReport;
-use crate::report::json;
 use crate::time::Timestamp;
 
 pub use change::ChangeOptions;
 use change::{Follow, When};
 use left::Left;
-use progress::Progress;
+use progress::Expected;
 use source::PlanSource;
-pub use start::{OrderOptions, Started};
+pub use start::{IssuerOptions, OrderOptions, Started};
 
 /// Its arguments.
 #[derive(clap::Args, Clone, Debug)]
@@ -58,18 +54,9 @@ pub struct Args {
     /// How the inventory may change.
     #[command(flatten)]
     pub change: ChangeOptions,
-    /// How challenges are answered.
+    /// What it works with.
     #[command(flatten)]
-    pub challenges: ChallengeOptions,
-    /// Where certificates are kept.
-    #[command(flatten)]
-    pub store: StoreOptions,
-    /// The ledger.
-    #[command(flatten)]
-    pub ledger: LedgerOptions,
-    /// Whom to trust as the CA.
-    #[command(flatten)]
-    pub trust: TrustOptions,
+    pub issuer: IssuerOptions,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -115,17 +102,14 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     if args.dry_run {
         return source::dry_run(plan, args, context);
     }
-    let ends = head.last_at().filter(|_| !follow);
-    let total = head.orders().filter(|_| !follow);
+    let expected = Expected { orders: head.orders(), last_at: head.last_at() };
+    let expected = if follow { Expected::default() } else { expected };
     let (headroom, begins) = (head.headroom.clone(), head.start);
     let headroom = Share::parse(&headroom).ok_or_else(|| anyhow!("the plan's headroom `{headroom}` can't be read"))?;
     runtime()?.block_on(async {
-        let started =
-            start::start(&args.order, &args.challenges, &args.store, &args.ledger, &args.trust, begins, context)
-                .await?;
-        let Started { orders, mut ledger, accounts, stop } = started;
+        let (started, accounts) = start::start(&args.order, &args.issuer, begins, context).await?;
         let settings = Settings {
-            agent: Config { split: args.order.split_failing, ..args.order.config(context) },
+            agent: args.order.config(context),
             headroom,
             keeps: false,
             until: args.until,
@@ -133,22 +117,11 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             keep_trying: args.keep_trying,
             seed: seed()?,
         };
-        let store = orders.store.clone();
-        let mut engine = Engine::new(settings, orders.clone(), context.suffixes().clone());
+        let mut engine = Engine::new(settings, started.orders.clone(), context.suffixes().clone());
         let following = follow.then(|| Follow::new(args, context, stamps));
         let mut source = PlanSource::new(plan, accounts, &args.only, following);
-        take_up(&mut engine, &orders, &mut source)?;
-        let mut progress = Progress::new((total, ends), &args.order, store, context);
-        let ended = engine.run(&mut source, stop, &mut |event| progress.tell(&event)).await;
-        ledger.remember();
-        progress.end();
-        let ended = ended.map_err(start::explained)?;
-        let report = IssueReport::new(ended, &engine, source.to_come(), source.skipped());
-        let text = match context.format {
-            Format::Json => json::pretty(&report),
-            Format::Text => report.text(),
-        };
-        context.terminal.answer(&text)?;
+        take_up(&mut engine, &started.orders, &mut source)?;
+        let (ended, report) = started.perform(&mut engine, &mut source, (&args.order, expected), context).await?;
         Ok(match ended {
             Ended::Done => Exit::DONE,
             // Nothing else ends it.

@@ -5,15 +5,13 @@ use std::collections::{BTreeMap, VecDeque};
 use anyhow::anyhow;
 use futures_util::stream::{self, StreamExt as _};
 
-use super::challenges::ChallengeOptions;
 use super::failure::Hint as _;
 use super::issue::left::{self, Left};
-use super::issue::progress::Progress;
-use super::issue::start::{self, AccountBook, OrderOptions, Started};
-use super::issuer::{TrustOptions, runtime};
-use super::ledger::session::{LedgerOptions, seed};
-use super::store::StoreOptions;
-use super::{Context, Exit, Format, TEMPLATE};
+use super::issue::progress::Expected;
+use super::issue::start::{self, AccountBook, IssuerOptions, OrderOptions};
+use super::issuer::runtime;
+use super::ledger::session::seed;
+use super::{Context, Exit, TEMPLATE};
 use crate::agent::{Config, Held};
 use crate::issuer::challenge::Kind;
 use crate::issuer::desk::Desk;
@@ -22,8 +20,6 @@ use crate::issuer::order::{Item, Orders};
 use crate::issuer::store::{Lineage, Store};
 use crate::name::Identifier;
 use crate::plan::Share;
-use crate::report::issue::IssueReport;
-use crate::report::json;
 use crate::time::{Span, Timestamp};
 
 /// How often a daemon looks what others have put into the store, at most and where nothing else was asked for.
@@ -53,18 +49,9 @@ pub struct Args {
     /// How to order.
     #[command(flatten)]
     pub order: OrderOptions,
-    /// How challenges are answered.
+    /// What it works with.
     #[command(flatten)]
-    pub challenges: ChallengeOptions,
-    /// Where certificates are kept.
-    #[command(flatten)]
-    pub store: StoreOptions,
-    /// The ledger.
-    #[command(flatten)]
-    pub ledger: LedgerOptions,
-    /// Whom to trust as the CA.
-    #[command(flatten)]
-    pub trust: TrustOptions,
+    pub issuer: IssuerOptions,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -85,8 +72,8 @@ Exit codes: 0 all is well, or not due; 1 error, or certificates that could not b
 /// Where it can't begin, or not go on; what was under way is on disk.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let names = args.names.iter().map(|name| Identifier::parse(name)).collect::<Result<Vec<_>, _>>()?;
-    let Some(store) = args.store.find()? else {
-        return Err(anyhow!("there is no store in {}", args.store.path()?.display()))
+    let Some(store) = args.issuer.store.find()? else {
+        return Err(anyhow!("there is no store in {}", args.issuer.store.path()?.display()))
             .hint("`certpace issue` puts certificates there");
     };
     let lineages = store.lineages()?;
@@ -96,10 +83,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             .hint("`certpace status` lists them; `certpace issue` gets new ones");
     }
     runtime()?.block_on(async {
-        let now = context.now;
-        let started =
-            start::start(&args.order, &args.challenges, &args.store, &args.ledger, &args.trust, now, context).await?;
-        let Started { orders, mut ledger, mut accounts, stop } = started;
+        let (started, mut accounts) = start::start(&args.order, &args.issuer, context.now, context).await?;
         let config = args.order.config(context);
         let settings = Settings {
             // What is forced waits for no window.
@@ -111,24 +95,17 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             keep_trying: args.daemon,
             seed: seed()?,
         };
+        let orders = &started.orders;
         let mut engine = Engine::new(settings, orders.clone(), context.suffixes().clone());
-        take_up(&mut engine, &orders, &mut accounts)?;
+        take_up(&mut engine, orders, &mut accounts)?;
         let directory = orders.wire.directory().url.clone();
-        let mut shelf = Shelf::new(&orders, directory, names, accounts, args, context);
+        let mut shelf = Shelf::new(orders, directory, names, accounts, args, context);
         let works = shelf.look()?;
-        let mut progress = Progress::new((None, None), &args.order, orders.store.clone(), context);
-        ask_first(&mut engine, works, &orders).await;
+        ask_first(&mut engine, works, orders).await;
         let mut nothing = Nothing;
         let source: &mut dyn Source = if args.daemon { &mut shelf } else { &mut nothing };
-        let ended = engine.run(source, stop, &mut |event| progress.tell(&event)).await;
-        ledger.remember();
-        progress.end();
-        let ended = ended.map_err(start::explained)?;
-        let report = IssueReport::new(ended, &engine, None, 0);
-        context.terminal.answer(&match context.format {
-            Format::Json => json::pretty(&report),
-            Format::Text => report.text(),
-        })?;
+        let expected = Expected::default();
+        let (ended, _report) = started.perform(&mut engine, source, (&args.order, expected), context).await?;
         Ok(match ended {
             Ended::Interrupted if args.daemon => Exit::DONE,
             Ended::Done if !shelf.skipped => Exit::DONE,

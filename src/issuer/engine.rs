@@ -68,6 +68,16 @@ pub trait Source {
     /// Where it can't be read.
     fn take(&mut self) -> Result<Option<Work>, SourceError>;
 
+    /// How many orders were not taken yet; `None`: it is no plan, or nobody knows.
+    fn to_come(&self) -> Option<u64> {
+        None
+    }
+
+    /// How many orders it has left out, since nobody asked for them.
+    fn left_out(&self) -> u64 {
+        0
+    }
+
     /// Looks whether it has changed. Called again and again; `None`: it has not, as far as is known.
     ///
     /// # Errors

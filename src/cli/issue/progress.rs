@@ -18,13 +18,20 @@ use crate::time::{Span, Timestamp};
 /// How often a line says how it stands, where there is no terminal.
 const EVERY: Span = Span::from_seconds(60);
 
+/// What is to come, as far as that is known.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Expected {
+    /// How many orders.
+    pub orders: Option<u64>,
+    /// When the plan has its last order go out.
+    pub last_at: Option<Timestamp>,
+}
+
 /// What is seen.
 pub struct Progress {
     terminal: Terminal,
     bar: ProgressBar,
-    total: Option<u64>,
-    /// When the plan has its last order go out.
-    ends: Option<Timestamp>,
+    expected: Expected,
     store: Store,
     hooks: Hooks,
     deploy: Option<String>,
@@ -38,16 +45,11 @@ pub struct Progress {
 impl Progress {
     /// Nothing has happened yet.
     #[must_use]
-    pub fn new(
-        (total, ends): (Option<u64>, Option<Timestamp>),
-        options: &OrderOptions,
-        store: Store,
-        context: &Context,
-    ) -> Self {
+    pub fn new(expected: Expected, options: &OrderOptions, store: Store, context: &Context) -> Self {
         let terminal = context.terminal;
         let shows = terminal.verbosity() >= Verbosity::Normal && std::io::stderr().is_terminal();
         let bar = ProgressBar::with_draw_target(
-            total,
+            expected.orders,
             if shows { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() },
         );
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {wide_msg}");
@@ -55,8 +57,7 @@ impl Progress {
         Self {
             terminal,
             bar,
-            total,
-            ends,
+            expected,
             store,
             hooks: Hooks::start(terminal),
             deploy: options.deploy.clone(),
@@ -128,7 +129,7 @@ impl Progress {
         let done = standing.issued + standing.elsewhere;
         let next = standing.next_at.map(|at| format!(", next {} UTC", at.minute())).unwrap_or_default();
         // What is late by now takes at least until its time.
-        let ends = self.ends.filter(|ends| *ends > standing.now);
+        let ends = self.expected.last_at.filter(|ends| *ends > standing.now);
         let ends = ends.map(|at| format!(", done {} UTC", at.minute())).unwrap_or_default();
         let text = format!("{} under way, {} failed{next}{ends}", standing.in_flight, standing.failed);
         if !self.bar.is_hidden() {
@@ -136,7 +137,7 @@ impl Progress {
             self.bar.set_message(text);
         } else if self.said.elapsed() >= EVERY {
             self.said = Stopwatch::start();
-            let of = self.total.map(|total| format!(" of {total}")).unwrap_or_default();
+            let of = self.expected.orders.map(|total| format!(" of {total}")).unwrap_or_default();
             self.warn_plain(&format!("{} UTC: {done}{of} issued, {text}", standing.now.second()));
         }
     }

@@ -72,6 +72,7 @@ pub(super) struct PlanSource<'a> {
     taken: BTreeSet<(u64, SetKey)>,
     next: Option<Next>,
     ended: bool,
+    /// How many orders `--only` left out.
     skipped: u64,
     /// How it is followed, if it is.
     follow: Option<Follow<'a>>,
@@ -122,17 +123,6 @@ impl<'a> PlanSource<'a> {
     /// Whether it is.
     pub(super) fn is_taken(&self, order: u64, names: &NameSet) -> bool {
         self.taken.contains(&(order, names.key()))
-    }
-
-    /// How many orders were not read yet.
-    pub(super) fn to_come(&self) -> Option<u64> {
-        let read = self.file.orders_read() - u64::from(self.next.is_some());
-        Some(self.file.head.orders()?.saturating_sub(read))
-    }
-
-    /// How many orders `--only` left out.
-    pub(super) fn skipped(&self) -> u64 {
-        self.skipped
     }
 
     /// Whether all of its orders were given.
@@ -229,6 +219,15 @@ impl Source for PlanSource<'_> {
         Ok(work)
     }
 
+    fn to_come(&self) -> Option<u64> {
+        let read = self.file.orders_read() - u64::from(self.next.is_some());
+        Some(self.file.head.orders()?.saturating_sub(read))
+    }
+
+    fn left_out(&self) -> u64 {
+        self.skipped
+    }
+
     fn look(&mut self) -> Result<Option<News>, SourceError> {
         Ok(self.follow_on()?)
     }
@@ -246,11 +245,11 @@ pub(super) fn dry_run(
 ) -> anyhow::Result<Exit> {
     /// How many are asked about: each is a decision.
     const ASKED: u64 = 1_000;
-    let mut session = args.ledger.open(context, Use::Read, false)?;
+    let mut session = args.issuer.ledger.open(context, Use::Read, false)?;
     let now = session.gate.now()?;
     let only = Only::new(&args.only);
-    let directory = directory(args.ledger.directory.as_deref(), context)?;
-    let mut accounts = match AccountBook::open(&args.store.path()?, args.order.account.as_deref(), directory) {
+    let directory = directory(args.issuer.ledger.directory.as_deref(), context)?;
+    let mut accounts = match AccountBook::open(&args.issuer.store.path()?, args.order.account.as_deref(), directory) {
         // Whoever will order has ordered nothing yet, whatever it is called.
         Err(AccountError::None { .. }) => None,
         accounts => Some(accounts.map_err(account::explained)?),

@@ -115,7 +115,7 @@ fn rows(head: &PlanHead, identity: &str, sources: Vec<Source>, args: &Args, cont
         // Only now, since a ledger may be far away.
         let issued = match &mut issued {
             Some(issued) => issued,
-            unknown => unknown.insert(args.ledger.open(context, Use::Read, false)?.gate.issued_orders(identity)?),
+            unknown => unknown.insert(args.issuer.ledger.open(context, Use::Read, false)?.gate.issued_orders(identity)?),
         };
         let set = NameSet::parse(order.names.iter().map(AsRef::as_ref))?.key();
         if issued.has(u64::from(order.order), set) {
@@ -147,7 +147,7 @@ fn tell_unplanned(rows: &Rows<'_>, folded: bool, context: &Context) {
 
 /// The options with which the plan goes on.
 pub(super) fn going_on(head: &PlanHead, args: &Args, context: &Context) -> anyhow::Result<plan::Args> {
-    let ledger = ledger(&args.ledger, context)?;
+    let ledger = ledger(&args.issuer.ledger, context)?;
     plan::Args::going_on(args.plan.clone(), head, args.change.inventory.clone(), ledger)
         .hint("plan once more by hand: `certpace plan FILE --from PLAN -o PLAN`")
 }

@@ -18,8 +18,7 @@ use super::super::store::StoreOptions;
 use crate::agent::Config;
 use crate::issuer::account::{Account, AccountError, Accounts};
 use crate::issuer::challenge::{self, Challenges};
-use crate::issuer::engine::EngineError;
-use crate::issuer::order::{OrderError, Orderer, Orders, Settings};
+use crate::issuer::order::{Orderer, Orders, Settings};
 use crate::issuer::request::KeyType;
 use crate::limits::Policy;
 use crate::permits::LEASE;
@@ -133,54 +132,65 @@ fn orderer(account: Account) -> Orderer {
     Orderer { name, url: url.unwrap_or_default(), key }
 }
 
+/// With what `issue` and `renew` work, beside how they order.
+#[derive(clap::Args, Clone, Debug)]
+pub struct IssuerOptions {
+    /// How challenges are answered.
+    #[command(flatten)]
+    pub challenges: ChallengeOptions,
+    /// Where certificates are kept.
+    #[command(flatten)]
+    pub store: StoreOptions,
+    /// The ledger.
+    #[command(flatten)]
+    pub ledger: LedgerOptions,
+    /// Whom to trust as the CA.
+    #[command(flatten)]
+    pub trust: TrustOptions,
+}
+
 /// All that orders need.
 pub struct Started {
     /// What carries them out.
     pub orders: Orders,
     /// The ledger.
     pub ledger: Shared,
-    /// Who orders.
-    pub accounts: AccountBook,
     /// How many interrupts have come.
     pub stop: watch::Receiver<u32>,
 }
 
-/// Begins.
+/// Begins. The time of a rehearsal begins at `begins`.
 ///
 /// # Errors
 /// Where the CA, the account, the store, the ledger or an address can't be had; each with what to do.
 pub async fn start(
     order: &OrderOptions,
-    challenges: &ChallengeOptions,
-    store: &StoreOptions,
-    ledger: &LedgerOptions,
-    trust: &TrustOptions,
+    with: &IssuerOptions,
     begins: Timestamp,
     context: &Context,
-) -> anyhow::Result<Started> {
-    let directory = directory(ledger.directory.as_deref(), context)?;
+) -> anyhow::Result<(Started, AccountBook)> {
+    let directory = directory(with.ledger.directory.as_deref(), context)?;
     if order.speed > 1 {
         check_rehearsal(&directory)?;
     }
-    let answers = challenges.settings()?;
+    let answers = with.challenges.settings()?;
     let lease = if answers.dns01.is_some() { LEASE_DNS } else { LEASE };
     let settings = Settings {
         key_type: order.key_type,
         lease: order.lease.unwrap_or(lease),
         patience: Span::from_seconds(order.patience),
     };
-    let store = store.open()?;
+    let store = with.store.open()?;
     let accounts = AccountBook::open(store.root(), order.account.as_deref(), directory.clone());
     let accounts = accounts.map_err(account::explained)?;
-    let wire = trust.open(&directory, context, order.speed).await?;
-    let named = LedgerOptions { directory: Some(directory), ..ledger.clone() };
+    let wire = with.trust.open(&directory, context, order.speed).await?;
     // A ledger's driver may have a runtime of its own, and blocks.
-    let ledger = tokio::task::block_in_place(|| named.open_shared(context, order.speed, begins))?;
+    let ledger = tokio::task::block_in_place(|| with.ledger.open_shared(context, order.speed, begins))?;
     let answers = challenge::Settings { ca_identities: wire.directory().caa_identities.clone(), ..answers };
     let challenges = Arc::new(Challenges::start(answers).await?);
     let slot = Arc::new(store.slot()?);
     let orders = Orders { wire, desk: ledger.desk.clone(), store, slot, challenges, settings, sending: Arc::default() };
-    Ok(Started { orders, ledger, accounts, stop: interrupts()? })
+    Ok((Started { orders, ledger, stop: interrupts()? }, accounts))
 }
 
 /// Counts interrupts: the first lets what is under way come to its end, a second one does not.
@@ -211,17 +221,4 @@ fn check_rehearsal(directory: &str) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Why it could not go on, with what to do.
-#[must_use]
-pub fn explained(error: EngineError) -> anyhow::Error {
-    match error {
-        EngineError::Source(error) => anyhow!(error),
-        EngineError::Order(OrderError::Gate(error)) => error.into(),
-        EngineError::Order(error) => super::super::failure::hinted(
-            error.into(),
-            "what was under way is on disk: mend it and start again, and it goes on",
-        ),
-    }
 }
