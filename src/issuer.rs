@@ -6,6 +6,7 @@ pub mod challenge;
 pub mod desk;
 pub mod endpoints;
 pub mod engine;
+pub mod files;
 pub mod key;
 pub mod order;
 pub mod request;

@@ -119,7 +119,7 @@ pub fn explained(error: AccountError) -> anyhow::Error {
         AccountError::Broken { .. } => {
             "put a backup in its place, or move its folder away and take the account over from elsewhere"
         }
-        AccountError::File { .. } | AccountError::Name(_) | AccountError::NotNow { .. } => return error.into(),
+        AccountError::File(_) | AccountError::Name(_) | AccountError::NotNow { .. } => return error.into(),
         AccountError::NotValid { .. } | AccountError::Key(_) => return error.into(),
     };
     hinted(error.into(), hint)

@@ -10,14 +10,14 @@ mod import;
 mod register;
 mod registrations;
 
-use std::fs::{self, File, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::files::{self, FileError};
 use super::key::{AccountKey, KeyKind};
 use crate::time::Timestamp;
 pub use create::{Asked, Created};
@@ -92,16 +92,11 @@ impl Accounts {
     /// # Errors
     /// [`AccountError`] where one can't be read.
     pub fn list(&self) -> Result<Vec<Account>, AccountError> {
-        let entries = match fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(failed("read", &self.folder))?,
-        };
-        let names = entries.map(|entry| Ok(entry?.file_name()));
-        let names = names.collect::<io::Result<Vec<_>>>().map_err(failed("read", &self.folder))?;
+        let mut names = files::entries(&self.folder)?;
         // What has no name of an account is none: locks, and what people leave behind.
-        let mut names: Vec<_> = names.iter().filter_map(|name| name.to_str()).filter(|name| is_name(name)).collect();
+        names.retain(|name| is_name(name));
         names.sort_unstable();
-        names.into_iter().filter_map(|name| self.get(name).transpose()).collect()
+        names.iter().filter_map(|name| self.get(name).transpose()).collect()
     }
 
     /// The account of that name.
@@ -110,12 +105,12 @@ impl Accounts {
     /// [`AccountError`] where it can't be read, or nothing can be called that.
     pub fn get(&self, name: &str) -> Result<Option<Account>, AccountError> {
         let path = self.path(name)?;
-        let bytes = match fs::read(&path) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Ok(None);
-            }
-            bytes => bytes.map_err(failed("read", &path))?,
+        let bytes = match files::read(&path) {
+            // A file of another kind has the name.
+            Err(FileError { error, .. }) if error.kind() == ErrorKind::NotADirectory => return Ok(None),
+            bytes => bytes?,
         };
+        let Some(bytes) = bytes else { return Ok(None) };
         let broken = |what: String| AccountError::Broken { path: path.clone(), what };
         let of: OnDisk = serde_json::from_slice(&bytes).map_err(|error| broken(error.to_string()))?;
         if of.certpace_account != VERSION {
@@ -192,23 +187,21 @@ impl Accounts {
         };
         let text = serde_json::to_string_pretty(&of)
             .map_err(|error| AccountError::Broken { path: path.clone(), what: error.to_string() })?;
-        make_folder(&self.folder.join(&account.name))?;
-        write(&path, &text)
+        files::make_folders(&self.folder.join(&account.name))?;
+        Ok(files::write(&path, &text, files::SECRET)?)
     }
 
     /// Takes an account away whose registration came to nothing.
     fn remove(&self, name: &str) -> Result<(), AccountError> {
         let folder = self.folder.join(name);
-        fs::remove_dir_all(&folder).map_err(failed("remove", &folder))
+        Ok(fs::remove_dir_all(&folder).map_err(files::failed("remove", &folder))?)
     }
 
     /// Keeps other processes from making accounts until it is dropped.
     fn lock(&self) -> Result<File, AccountError> {
-        make_folder(&self.folder)?;
-        let path = self.folder.join(".lock");
-        let file = File::options().create(true).truncate(false).write(true).open(&path);
-        let file = file.map_err(failed("open", &path))?;
-        file.lock().map_err(failed("lock", &path))?;
+        files::make_folders(&self.folder)?;
+        let file = files::lock_file(&self.folder)?;
+        file.lock().map_err(files::failed("lock", &self.folder))?;
         Ok(file)
     }
 
@@ -225,34 +218,6 @@ fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && !name.starts_with('.') && name.chars().all(is_fit)
 }
 
-/// A folder that nobody else looks into, and those above it.
-fn make_folder(folder: &Path) -> Result<(), AccountError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed("make the folder", folder))
-}
-
-/// Writes a file aside, and renames it when it is on disk.
-fn write(path: &Path, text: &str) -> Result<(), AccountError> {
-    let write = || {
-        let folder = path.parent().unwrap_or_else(|| Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        let mut aside = builder.prefix(".new-").permissions(Permissions::from_mode(0o600)).tempfile_in(folder)?;
-        aside.write_all(text.as_bytes())?;
-        aside.as_file().sync_all()?;
-        aside.persist(path).map_err(|error| error.error)?;
-        // The names in folders are on disk when the folders are; a file system that can't do that has to be trusted.
-        for folder in folder.ancestors().take(2) {
-            let _unsupported = File::open(folder).and_then(|folder| folder.sync_all());
-        }
-        Ok(())
-    };
-    write().map_err(failed("write", path))
-}
-
-fn failed(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AccountError {
-    let path = path.to_owned();
-    move |error| AccountError::File { verb, path, error }
-}
-
 /// Accounts, for errors.
 fn described(accounts: &[Account]) -> Vec<String> {
     accounts.iter().map(|account| format!("{} ({})", account.name, account.directory)).collect()
@@ -260,6 +225,8 @@ fn described(accounts: &[Account]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     const CA: &str = "https://ca.example/directory";

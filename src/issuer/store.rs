@@ -16,17 +16,16 @@
 //! All of it is synchronous. Certificates are found by their names' hash alone, so that a hundred thousand of them are as quick as one.
 
 mod document;
-mod files;
 mod lineage;
 mod slot;
 mod split;
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::files::{self, FileError};
 use super::request::RequestError;
 use crate::name::NameSet;
 use document::Document;
@@ -48,8 +47,8 @@ pub struct Store {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each message says what the variant means")]
 pub enum StoreError {
-    #[error("can't {doing} {path}: {error}", path = path.display())]
-    Io { doing: &'static str, path: PathBuf, error: io::Error },
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error("{path} is no certificate store: it has no store.json, and there is {found} in it", path = path.display())]
     NoStore { path: PathBuf, found: String },
     #[error("{path} is of version {found}; this certpace reads version 1", path = path.display())]

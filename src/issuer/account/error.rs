@@ -1,8 +1,8 @@
 //! Why there is no account.
 
-use std::io;
 use std::path::PathBuf;
 
+use crate::issuer::files::FileError;
 use crate::issuer::key::KeyError;
 use crate::issuer::wire::AcmeError;
 use crate::time::Timestamp;
@@ -11,16 +11,8 @@ use crate::time::Timestamp;
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
     /// A file can't be read or written.
-    #[error("can't {verb} {}", path.display())]
-    File {
-        /// What was to be done.
-        verb: &'static str,
-        /// To which.
-        path: PathBuf,
-        /// The system's reason.
-        #[source]
-        error: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A file is none of ours.
     #[error("{} holds no account: {what}", path.display())]
     Broken {

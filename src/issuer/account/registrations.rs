@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::{fs, io};
 
-use super::{AccountError, Accounts, failed, write};
+use super::{AccountError, Accounts};
 use crate::buckets::Batch;
+use crate::issuer::files;
 use crate::limits::Limits;
 use crate::psl::SuffixList;
 use crate::rules::{Decision, Model};
@@ -51,18 +51,15 @@ impl Accounts {
 
     fn registrations(&self) -> Result<Times, AccountError> {
         let path = self.folder.join("registrations.json");
-        match fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Times::new()),
-            bytes => serde_json::from_slice(&bytes.map_err(failed("read", &path))?)
-                .map_err(|error| AccountError::Broken { path, what: error.to_string() }),
-        }
+        let Some(bytes) = files::read(&path)? else { return Ok(Times::new()) };
+        serde_json::from_slice(&bytes).map_err(|error| AccountError::Broken { path, what: error.to_string() })
     }
 
     fn write_registrations(&self, all: &Times) -> Result<(), AccountError> {
         let path = self.folder.join("registrations.json");
         let text = serde_json::to_string_pretty(all);
         let text = text.map_err(|error| AccountError::Broken { path: path.clone(), what: error.to_string() })?;
-        write(&path, &text)
+        Ok(files::write(&path, &text, files::SECRET)?)
     }
 }
 
@@ -87,7 +84,7 @@ mod tests {
     fn as_many_as_the_policy_allows_and_then_one_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let accounts = Accounts::of_store(folder.path());
-        super::super::make_folder(accounts.folder()).unwrap();
+        files::make_folders(accounts.folder()).unwrap();
         let limits = Limits { policy: Policy::built_in("letsencrypt").unwrap(), overrides: Overrides::none() };
         let suffixes = SuffixList::embedded();
         let limit = limits.policy.limit(LimitName::NewRegistrationsPerIpAddress).unwrap();

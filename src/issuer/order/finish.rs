@@ -155,7 +155,7 @@ impl Work<'_> {
             });
             match saved.await {
                 Ok(lineage) => return Ok(lineage),
-                Err(OrderError::Store(StoreError::Io { .. })) if tries < SAVES => {
+                Err(OrderError::Store(StoreError::File(_))) if tries < SAVES => {
                     tokio::time::sleep(pause(None, tries)).await;
                     tries += 1;
                 }

@@ -1,7 +1,5 @@
 //! Files of JSON, each with its kind and version as its first key.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::Serialize;
@@ -9,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::StoreError;
+use crate::issuer::files;
 
 /// The version of every kind of file so far.
 const VERSION: u64 = 1;
@@ -29,11 +28,7 @@ pub(super) fn text<T: Document>(document: &T) -> String {
 
 /// Reads one; `None` where there is no such file.
 pub(super) fn read<T: Document>(path: &Path) -> Result<Option<T>, StoreError> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StoreError::Io { doing: "read", path: path.to_owned(), error }),
-    };
+    let Some(bytes) = files::read(path)? else { return Ok(None) };
     let damaged = |reason: String| StoreError::Damaged { path: path.to_owned(), reason };
     let value: Value = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
     match value.get(T::KEY) {

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::document::{self, Document, names};
-use super::{PlanOrder, StoreError, files, shown};
+use super::{PlanOrder, StoreError, shown};
 use crate::agent::Window;
 use crate::issuer::certificate::{self, Certificate};
+use crate::issuer::files::{self, FileError};
 use crate::issuer::request::{self, KeyType};
 use crate::name::NameSet;
 use crate::time::Timestamp;
@@ -262,7 +263,7 @@ pub(super) fn read(folder: &Path) -> Result<Option<Lineage>, StoreError> {
         Ok(target) => target,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
         Err(error) if error.kind() == ErrorKind::InvalidInput => return Err(damaged(&live, "it is no link")),
-        Err(error) => return Err(files::failed("read", &live)(error)),
+        Err(error) => return Err(files::failed("read", &live)(error).into()),
     };
     let number = target.strip_prefix(ARCHIVE).ok().and_then(Path::to_str).and_then(|number| number.parse().ok());
     let version = number.ok_or_else(|| damaged(&live, "it links to something else than archive/NNNN"))?;
@@ -291,11 +292,11 @@ pub(super) fn note(certificates: &Path, names: &NameSet, notes: &Notes) -> Resul
         return Ok(());
     }
     let of = NotesOf { serial: lineage.metadata.serial, notes: notes.clone() };
-    files::write(&folder.join(NOTES), &document::text(&of), files::OPEN)
+    Ok(files::write(&folder.join(NOTES), &document::text(&of), files::OPEN)?)
 }
 
 /// Waits until nobody else writes in the folder of a lineage.
-fn locked(folder: &Path) -> Result<fs::File, StoreError> {
+fn locked(folder: &Path) -> Result<fs::File, FileError> {
     let lock = files::lock_file(folder)?;
     lock.lock().map_err(files::failed("lock", folder))?;
     Ok(lock)
@@ -306,7 +307,7 @@ fn numbered(version: u32) -> String {
 }
 
 /// The numbers in an archive, in order.
-fn versions(archive: &Path) -> Result<Vec<u32>, StoreError> {
+fn versions(archive: &Path) -> Result<Vec<u32>, FileError> {
     let mut versions: Vec<u32> = files::entries(archive)?.iter().filter_map(|name| name.parse().ok()).collect();
     versions.sort_unstable();
     Ok(versions)

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::StoreError;
 use super::document::{self, Document, names};
-use super::{StoreError, files};
+use crate::issuer::files;
 use crate::name::NameSet;
 use crate::time::Timestamp;
 
@@ -87,7 +88,7 @@ impl Slot {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(error)) => return Err(files::failed("lock", &folder)(error)),
+            Err(TryLockError::Error(error)) => return Err(files::failed("lock", &folder)(error).into()),
         }
         files::remove_asides(&folder)?;
         let holder = format!("{}:{store}:{number}", gethostname::gethostname().to_string_lossy());
@@ -127,7 +128,7 @@ impl Slot {
     /// # Errors
     /// Where it can't be written: then what was kept is as it was.
     pub fn write(&self, order: &OpenOrder) -> Result<(), StoreError> {
-        files::write(&self.path(&order.permit)?, &document::text(order), files::OPEN)
+        Ok(files::write(&self.path(&order.permit)?, &document::text(order), files::OPEN)?)
     }
 
     /// Keeps the private key of an order's certificate. The same key may be written again.
@@ -140,7 +141,7 @@ impl Slot {
             Some(known) if known == pem => Ok(()),
             Some(_) => Err(StoreError::KeyExists { path }),
             None if !self.path(permit)?.exists() => Err(StoreError::NoOrder(permit.to_owned())),
-            None => files::write(&path, pem, files::SECRET),
+            None => Ok(files::write(&path, pem, files::SECRET)?),
         }
     }
 
@@ -152,7 +153,7 @@ impl Slot {
         let path = self.key_path(permit)?;
         match fs::read_to_string(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            text => text.map(Some).map_err(files::failed("read", &path)),
+            text => Ok(Some(text.map_err(files::failed("read", &path))?)),
         }
     }
 
@@ -164,7 +165,7 @@ impl Slot {
         // The order first, and for good: an order without its key could not be finished, a key without its order is nobody's.
         files::remove(&self.path(permit)?)?;
         files::sync(&self.folder)?;
-        files::remove(&self.key_path(permit)?)
+        Ok(files::remove(&self.key_path(permit)?)?)
     }
 
     /// Removes keys of orders that came to their end.

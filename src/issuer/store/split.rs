@@ -6,7 +6,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::document::{self, Document, names};
-use super::{PlanOrder, StoreError, files};
+use super::{PlanOrder, StoreError};
+use crate::issuer::files;
 use crate::name::{NameSet, SetKey};
 
 /// An order that is ordered in two parts.
@@ -42,7 +43,7 @@ pub(super) fn write(folder: &Path, split: &Split) -> Result<(), StoreError> {
     files::make_folder(folder)?;
     let of = split.plan.as_ref().map(|plan| format!("{}-{}-", &plan.plan[..plan.plan.len().min(8)], plan.order));
     let name = format!("{}{}.json", of.unwrap_or_default(), &split.names.key().to_string()[..16]);
-    files::write(&folder.join(name), &document::text(split), files::OPEN)
+    Ok(files::write(&folder.join(name), &document::text(split), files::OPEN)?)
 }
 
 /// The parts that are not split themselves, each with the split that it came of; of orders of that plan, or of no plan.
@@ -59,9 +60,8 @@ pub(super) fn parts(folder: &Path, plan: Option<&str>) -> Result<Vec<(NameSet, S
     }
     splits.retain(|split| split.plan.as_ref().map(|of| &*of.plan) == plan);
     // The same plan may have been performed at another CA, by another account.
-    let of = |split: &Split, names: &NameSet| {
-        (split.account.clone(), split.plan.as_ref().map(|of| of.order), names.key())
-    };
+    let of =
+        |split: &Split, names: &NameSet| (split.account.clone(), split.plan.as_ref().map(|of| of.order), names.key());
     let whole: BTreeSet<(String, Option<u64>, SetKey)> = splits.iter().map(|split| of(split, &split.names)).collect();
     let parts =
         splits.into_iter().flat_map(|split| [(split.rest.clone(), split.clone()), (split.alone.clone(), split)]);

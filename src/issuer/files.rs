@@ -1,13 +1,12 @@
-//! Writing so that neither a crash nor a loss of power leaves half of anything, with permissions that no umask changes.
+//! Files of certificates and accounts: written so that neither a crash nor a loss of power leaves half of anything, with permissions that
+//! no umask changes.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::{NamedTempFile, TempDir};
-
-use super::StoreError;
 
 /// Files that hold a secret.
 pub(super) const SECRET: u32 = 0o600;
@@ -18,13 +17,25 @@ const FOLDER: u32 = 0o700;
 /// How the names begin of what is not in its place yet.
 const ASIDE: &str = ".new-";
 
+/// A file or a folder can't be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("can't {doing} {path}: {error}", path = path.display())]
+pub struct FileError {
+    /// What was to be done.
+    pub doing: &'static str,
+    /// To which.
+    pub path: PathBuf,
+    /// The system's reason.
+    pub error: io::Error,
+}
+
 /// Makes an error of the system's one that says what failed.
-pub(super) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
-    move |error| StoreError::Io { doing, path: path.to_owned(), error }
+pub(super) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
+    move |error| FileError { doing, path: path.to_owned(), error }
 }
 
 /// Makes a folder if there is none. One that is there keeps its permissions; whoever made it may have been killed before it was on disk.
-pub(super) fn make_folder(path: &Path) -> Result<(), StoreError> {
+pub(super) fn make_folder(path: &Path) -> Result<(), FileError> {
     match DirBuilder::new().mode(FOLDER).create(path) {
         Ok(()) => fs::set_permissions(path, Permissions::from_mode(FOLDER)).map_err(failed("make", path))?,
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => {}
@@ -33,8 +44,16 @@ pub(super) fn make_folder(path: &Path) -> Result<(), StoreError> {
     sync(parent(path))
 }
 
+/// Makes a folder, and those above it that are missing.
+pub(super) fn make_folders(path: &Path) -> Result<(), FileError> {
+    let missing: Vec<_> =
+        path.ancestors().skip(1).take_while(|above| !above.as_os_str().is_empty() && !above.exists()).collect();
+    missing.into_iter().rev().try_for_each(make_folder)?;
+    make_folder(path)
+}
+
 /// Waits until the folder's entries are on disk. A folder that may not be read, as the one above the store, can't be waited for.
-pub(super) fn sync(folder: &Path) -> Result<(), StoreError> {
+pub(super) fn sync(folder: &Path) -> Result<(), FileError> {
     match File::open(folder).and_then(|folder| folder.sync_all()) {
         Err(error) if error.kind() != ErrorKind::PermissionDenied => Err(failed("write", folder)(error)),
         _ => Ok(()),
@@ -42,14 +61,14 @@ pub(super) fn sync(folder: &Path) -> Result<(), StoreError> {
 }
 
 /// Writes a file in the place of what was there. It is on disk afterwards.
-pub(super) fn write(path: &Path, text: &str, mode: u32) -> Result<(), StoreError> {
+pub(super) fn write(path: &Path, text: &str, mode: u32) -> Result<(), FileError> {
     let folder = parent(path);
     aside(folder, text, mode).and_then(|file| Ok(file.persist(path).map(drop)?)).map_err(failed("write", path))?;
     sync(folder)
 }
 
 /// Writes a file that is not there yet; one that is there stays as it is.
-pub(super) fn write_new(path: &Path, text: &str) -> Result<(), StoreError> {
+pub(super) fn write_new(path: &Path, text: &str) -> Result<(), FileError> {
     let folder = parent(path);
     let written = aside(folder, text, OPEN).and_then(|file| Ok(file.persist_noclobber(path).map(drop)?));
     match written {
@@ -72,7 +91,7 @@ fn fill(file: &mut File, text: &str, mode: u32) -> io::Result<()> {
 }
 
 /// Makes the folder `path` with these files (name, text, mode) in one step: it is there with all of them, or not at all.
-pub(super) fn write_folder(path: &Path, contents: &[(&str, &str, u32)]) -> Result<(), StoreError> {
+pub(super) fn write_folder(path: &Path, contents: &[(&str, &str, u32)]) -> Result<(), FileError> {
     let parent = parent(path);
     let fill_folder = |folder: &TempDir| {
         fs::set_permissions(folder.path(), Permissions::from_mode(FOLDER))?;
@@ -92,7 +111,7 @@ pub(super) fn write_folder(path: &Path, contents: &[(&str, &str, u32)]) -> Resul
 }
 
 /// Makes `path` a link to `target`, in the place of one that was there.
-pub(super) fn link(path: &Path, target: &Path) -> Result<(), StoreError> {
+pub(super) fn link(path: &Path, target: &Path) -> Result<(), FileError> {
     let folder = parent(path);
     tempfile::Builder::new()
         .prefix(ASIDE)
@@ -102,8 +121,16 @@ pub(super) fn link(path: &Path, target: &Path) -> Result<(), StoreError> {
     sync(folder)
 }
 
+/// What is in a file; `None` where there is no such file.
+pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    match fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        bytes => bytes.map(Some).map_err(failed("read", path)),
+    }
+}
+
 /// Removes a file if it is there.
-pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
+pub(super) fn remove(path: &Path) -> Result<(), FileError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", path)(error)),
         _ => Ok(()),
@@ -111,7 +138,7 @@ pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Removes what killed processes have left aside in a folder that nobody else writes now.
-pub(super) fn remove_asides(folder: &Path) -> Result<(), StoreError> {
+pub(super) fn remove_asides(folder: &Path) -> Result<(), FileError> {
     for name in entries(folder)?.iter().filter(|name| name.starts_with(ASIDE)) {
         let path = folder.join(name);
         let is_folder = fs::symlink_metadata(&path).is_ok_and(|of| of.is_dir());
@@ -122,7 +149,7 @@ pub(super) fn remove_asides(folder: &Path) -> Result<(), StoreError> {
 }
 
 /// The names of a folder's entries, in no order; none where there is no such folder. What is not UTF-8 is not ours.
-pub(super) fn entries(folder: &Path) -> Result<Vec<String>, StoreError> {
+pub(super) fn entries(folder: &Path) -> Result<Vec<String>, FileError> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(failed("read", folder))?,
@@ -135,7 +162,7 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<String>, StoreError> {
 }
 
 /// Opens the lock of a folder, which is a file in it.
-pub(super) fn lock_file(folder: &Path) -> Result<File, StoreError> {
+pub(super) fn lock_file(folder: &Path) -> Result<File, FileError> {
     let path = folder.join(".lock");
     let mut options = File::options();
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, SECRET);
