@@ -10,7 +10,7 @@ use rcgen::{
     date_time_ymd,
 };
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
@@ -114,15 +114,33 @@ pub(crate) fn client(trust: &Trust) -> Result<ClientConfig, TlsError> {
             builder.with_root_certificates(roots).with_no_client_auth()
         }
         Trust::Anyone => {
-            let anyone = Anyone(provider().signature_verification_algorithms);
+            let anyone = Anyone::with(Signatures::Checked);
             builder.dangerous().with_custom_certificate_verifier(Arc::new(anyone)).with_no_client_auth()
         }
     })
 }
 
-/// Takes any certificate, and still checks that its holder has the key.
+/// What is checked of whoever shows a certificate that nobody checks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Signatures {
+    /// That he has its key.
+    Checked,
+    /// Nothing: webpki can't read every certificate, such as one with a critical extension that it does not know.
+    Unchecked,
+}
+
+/// Takes any certificate.
 #[derive(Debug)]
-struct Anyone(WebPkiSupportedAlgorithms);
+pub(crate) struct Anyone {
+    signatures: Signatures,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Anyone {
+    pub(crate) fn with(signatures: Signatures) -> Self {
+        Self { signatures, algorithms: provider().signature_verification_algorithms }
+    }
+}
 
 impl ServerCertVerifier for Anyone {
     fn verify_server_cert(
@@ -142,7 +160,10 @@ impl ServerCertVerifier for Anyone {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0)
+        match self.signatures {
+            Signatures::Checked => verify_tls12_signature(message, cert, dss, &self.algorithms),
+            Signatures::Unchecked => Ok(HandshakeSignatureValid::assertion()),
+        }
     }
 
     fn verify_tls13_signature(
@@ -151,11 +172,14 @@ impl ServerCertVerifier for Anyone {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0)
+        match self.signatures {
+            Signatures::Checked => verify_tls13_signature(message, cert, dss, &self.algorithms),
+            Signatures::Unchecked => Ok(HandshakeSignatureValid::assertion()),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 

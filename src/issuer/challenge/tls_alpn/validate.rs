@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use x509_parser::extensions::GeneralName;
@@ -13,7 +12,7 @@ use x509_parser::parse_x509_certificate;
 use super::{PROTOCOL, server_name};
 use crate::issuer::challenge::Proof;
 use crate::name::Identifier;
-use crate::tls;
+use crate::tls::{self, Anyone, Signatures};
 
 /// The extension that holds the proof (RFC 8737, section 3).
 const ACME_IDENTIFIER: &str = "1.3.6.1.5.5.7.1.31";
@@ -22,7 +21,9 @@ const ACME_IDENTIFIER: &str = "1.3.6.1.5.5.7.1.31";
 pub(in crate::issuer::challenge) async fn run(stream: TcpStream, proof: &Proof) -> Result<(), String> {
     let builder = ClientConfig::builder_with_provider(tls::provider()).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| error.to_string())?.dangerous();
-    let mut config = builder.with_custom_certificate_verifier(Arc::new(Unchecked)).with_no_client_auth();
+    // Nothing secret is said, and the proof is a critical extension that webpki does not know.
+    let anyone = Arc::new(Anyone::with(Signatures::Unchecked));
+    let mut config = builder.with_custom_certificate_verifier(anyone).with_no_client_auth();
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
     let name = ServerName::try_from(server_name(&proof.identifier)).map_err(|error| error.to_string())?;
     let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
@@ -59,44 +60,5 @@ fn is(name: &GeneralName<'_>, identifier: &Identifier) -> bool {
         (GeneralName::IPAddress(octets), Identifier::Ip(std::net::IpAddr::V4(wanted))) => *octets == wanted.octets(),
         (GeneralName::IPAddress(octets), Identifier::Ip(std::net::IpAddr::V6(wanted))) => *octets == wanted.octets(),
         _ => false,
-    }
-}
-
-/// Takes any certificate and any signature: nothing secret is said, and webpki can't read a certificate with the proof's critical extension.
-#[derive(Debug)]
-struct Unchecked;
-
-impl ServerCertVerifier for Unchecked {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        tls::provider().signature_verification_algorithms.supported_schemes()
     }
 }
