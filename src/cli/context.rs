@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 
 use super::failure::Hint as _;
 use super::{AskedFormat, Format, GlobalArgs, Terminal};
@@ -79,6 +79,19 @@ impl Context {
     pub fn check_token_buckets(&self) -> anyhow::Result<()> {
         let can = "use --policy letsencrypt; `certpace simulate` and `certpace limits` know the older policy";
         self.limits.check_token_buckets().hint(can)
+    }
+
+    /// The CA's directory: the one that was asked for, else the policy's.
+    ///
+    /// # Errors
+    /// Where the policy names none either.
+    pub fn directory(&self, asked: Option<&str>) -> anyhow::Result<String> {
+        let policy = &self.limits.policy;
+        asked
+            .or_else(|| policy.directories.first().map(String::as_str))
+            .map(str::to_owned)
+            .ok_or_else(|| anyhow!("the policy {} names no directory", policy.name))
+            .hint("say which CA it is: --directory https://acme.example/directory")
     }
 
     /// The suffix list of `--psl`, else the one built in, which is parsed when first asked for.

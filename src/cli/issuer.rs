@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use tokio::runtime::{Builder, Runtime};
 
 use super::Context;
-use super::failure::{Hint as _, hinted};
+use super::failure::hinted;
 use crate::issuer::wire::{AcmeError, Wire};
 use crate::tls::Trust;
 
@@ -47,18 +47,6 @@ impl TrustOptions {
         let wire = Wire::open(directory, &self.trust()?, &context.limits.policy, speed).await;
         wire.map_err(advised).with_context(|| format!("can't use the CA's directory {directory}"))
     }
-}
-
-/// The directory that was asked for, else the policy's.
-///
-/// # Errors
-/// Where the policy names none either.
-pub fn directory(asked: Option<&str>, context: &Context) -> anyhow::Result<String> {
-    let policy = &context.limits.policy;
-    let named = asked.or_else(|| policy.directories.first().map(String::as_str)).map(str::to_owned);
-    named
-        .ok_or_else(|| anyhow!("the policy {} names no directory", policy.name))
-        .hint("say which CA it is: --directory https://acme.example/directory")
 }
 
 /// What runs requests.

@@ -8,7 +8,7 @@ use data_encoding::BASE64URL_NOPAD;
 
 use super::super::context::read;
 use super::super::failure::Hint as _;
-use super::super::issuer::{TrustOptions, directory, runtime};
+use super::super::issuer::{TrustOptions, runtime};
 use super::super::store::StoreOptions;
 use super::super::{Context, Exit, TEMPLATE};
 use super::{explained, later, print};
@@ -83,7 +83,7 @@ Exit codes: 0 made, or there already; 1 error; 2 usage; 3 too many new accounts 
 /// # Errors
 /// Where there is none afterwards.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
-    let directory = directory(args.directory.as_deref(), context)?;
+    let directory = context.directory(args.directory.as_deref())?;
     let accounts = Accounts::of_store(&args.store.path()?);
     if let Some(known) = accounts.known(&args.name, &directory).map_err(explained)?
         && known.url.is_some()

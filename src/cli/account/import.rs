@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, anyhow};
 
 use super::super::failure::{Hint as _, hinted};
-use super::super::issuer::{TrustOptions, directory, runtime};
+use super::super::issuer::{TrustOptions, runtime};
 use super::super::store::StoreOptions;
 use super::super::{Context, Exit, TEMPLATE};
 use super::{explained, later, print};
@@ -48,7 +48,7 @@ Exit codes: 0 taken over, or there already; 1 error; 2 usage; 3 not now.";
 /// # Errors
 /// Where there is no such account, or several might be meant.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
-    let directory = directory(args.directory.as_deref(), context)?;
+    let directory = context.directory(args.directory.as_deref())?;
     let accounts = Accounts::of_store(&args.store.path()?);
     let Found { path, client, key, .. } = only(args, &directory)?;
     context.terminal.detail(&format!("{}: {client}, {}", path.display(), key.kind()));

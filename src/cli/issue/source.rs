@@ -11,7 +11,6 @@ use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
 use super::super::account;
-use super::super::issuer::directory;
 use super::super::ledger::session::Use;
 use super::super::plan_file::PlanFile;
 use super::super::{Context, Exit};
@@ -248,7 +247,7 @@ pub(super) fn dry_run(
     let mut session = args.issuer.ledger.open(context, Use::Read, false)?;
     let now = session.gate.now()?;
     let only = Only::new(&args.only);
-    let directory = directory(args.issuer.ledger.directory.as_deref(), context)?;
+    let directory = context.directory(args.issuer.ledger.directory.as_deref())?;
     let mut accounts = match AccountBook::open(&args.issuer.store.path()?, args.order.account.as_deref(), directory) {
         // Whoever will order has ordered nothing yet, whatever it is called.
         Err(AccountError::None { .. }) => None,

@@ -1,7 +1,6 @@
 //! Whether a plan is stale: the limits that it relies on got stricter, or rows of orders that are not issued yet changed.
 
 use super::super::failure::{Hint as _, Stale, hinted};
-use super::super::issuer::directory;
 use super::super::ledger::session::{LedgerOptions, Use};
 use super::super::plan::ledger::LedgerArgs;
 use super::super::plan::{self, make};
@@ -115,7 +114,9 @@ fn rows(head: &PlanHead, identity: &str, sources: Vec<Source>, args: &Args, cont
         // Only now, since a ledger may be far away.
         let issued = match &mut issued {
             Some(issued) => issued,
-            unknown => unknown.insert(args.issuer.ledger.open(context, Use::Read, false)?.gate.issued_orders(identity)?),
+            unknown => {
+                unknown.insert(args.issuer.ledger.open(context, Use::Read, false)?.gate.issued_orders(identity)?)
+            }
         };
         let set = NameSet::parse(order.names.iter().map(AsRef::as_ref))?.key();
         if issued.has(u64::from(order.order), set) {
@@ -158,6 +159,6 @@ fn ledger(options: &LedgerOptions, context: &Context) -> anyhow::Result<LedgerAr
         Some(url) => url.clone(),
         None => options.url()?.to_string(),
     };
-    let directory = directory(options.directory.as_deref(), context)?;
+    let directory = context.directory(options.directory.as_deref())?;
     Ok(LedgerArgs { ledger: Some(url), must_exist: options.must_exist, directory: Some(directory) })
 }

@@ -12,7 +12,7 @@ use super::super::Context;
 use super::super::account;
 use super::super::challenges::ChallengeOptions;
 use super::super::failure::Hint as _;
-use super::super::issuer::{TrustOptions, directory};
+use super::super::issuer::TrustOptions;
 use super::super::ledger::session::{LedgerOptions, Shared};
 use super::super::store::StoreOptions;
 use crate::agent::Config;
@@ -169,7 +169,7 @@ pub async fn start(
     begins: Timestamp,
     context: &Context,
 ) -> anyhow::Result<(Started, AccountBook)> {
-    let directory = directory(with.ledger.directory.as_deref(), context)?;
+    let directory = context.directory(with.ledger.directory.as_deref())?;
     if order.speed > 1 {
         check_rehearsal(&directory)?;
     }

@@ -54,6 +54,15 @@ pub struct Session {
     seen: Option<Seen>,
 }
 
+/// An open ledger without a gate.
+struct Opened {
+    seen: Option<Seen>,
+    /// The highest mark that was seen of it.
+    known: Mark,
+    store: Box<dyn Store>,
+    realm: Realm,
+}
+
 impl LedgerOptions {
     /// Where the ledger is.
     ///
@@ -71,13 +80,7 @@ impl LedgerOptions {
     /// # Errors
     /// Where the policy names none either.
     pub fn realm(&self, context: &Context) -> anyhow::Result<Realm> {
-        let policy = &context.limits.policy;
-        match (&self.directory, policy.directories.first()) {
-            (Some(directory), _) => Ok(Realm::new(directory)),
-            (None, Some(directory)) => Ok(Realm::new(directory)),
-            (None, None) => Err(anyhow!("the policy {} names no directory", policy.name))
-                .hint("say which CA it is: --directory https://acme.example/directory"),
-        }
+        Ok(Realm::new(&context.directory(self.directory.as_deref())?))
     }
 
     /// The highest mark that this user has seen of it.
@@ -98,10 +101,7 @@ impl LedgerOptions {
         if purpose == Use::Write && url.is_shared() && context.timescale != Timescale::REAL {
             bail!("--now can't be used here: where machines share a ledger, its clock decides");
         }
-        let seen = Seen::open(&url, context.terminal);
-        let known = seen.as_ref().map_or_else(Mark::default, |seen| seen.mark);
-        let store = self.store(&url, context.terminal, purpose, known)?;
-        let realm = self.realm(context)?;
+        let Opened { seen, known, store, realm } = self.begin(&url, purpose, context)?;
         let realm = if shadow { realm.shadow() } else { realm };
         let (limits, suffixes) = (context.limits.clone(), context.suffixes().clone());
         let mut gate = Gate::new(store, realm, limits, suffixes, context.timescale, seed()?)?;
@@ -124,10 +124,9 @@ impl LedgerOptions {
             bail!("--now can't be used here: what is issued is issued now; --speed N rehearses");
         }
         let url = self.url()?;
-        let seen = Seen::open(&url, context.terminal);
-        let known = seen.as_ref().map_or_else(Mark::default, |seen| seen.mark);
-        let writer = Writer::start(self.store(&url, context.terminal, Use::Write, known)?);
-        let (realm, limits, suffixes) = (self.realm(context)?, context.limits.clone(), context.suffixes().clone());
+        let Opened { seen, known, store, realm } = self.begin(&url, Use::Write, context)?;
+        let writer = Writer::start(store);
+        let (limits, suffixes) = (context.limits.clone(), context.suffixes().clone());
         let seeds = Mutex::new(ChaCha8Rng::from_seed(seed()?));
         let make = move || {
             let mut own = [0; 32];
@@ -194,6 +193,13 @@ impl LedgerOptions {
         let (limits, suffixes) = (context.limits.clone(), context.suffixes().clone());
         let gate = Gate::new(store, self.realm(context)?, limits, suffixes, context.timescale, seed()?)?;
         Ok(Session { gate, url, seen })
+    }
+
+    fn begin(&self, url: &LedgerUrl, purpose: Use, context: &Context) -> anyhow::Result<Opened> {
+        let seen = Seen::open(url, context.terminal);
+        let known = seen.as_ref().map_or_else(Mark::default, |seen| seen.mark);
+        let store = self.store(url, context.terminal, purpose, known)?;
+        Ok(Opened { seen, known, store, realm: self.realm(context)? })
     }
 
     fn store(&self, url: &LedgerUrl, terminal: Terminal, purpose: Use, seen: Mark) -> anyhow::Result<Box<dyn Store>> {
