@@ -1,6 +1,7 @@
 //! `certpace renew`: keeps the certificates of the store fresh.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 
 use anyhow::anyhow;
 use futures_util::stream::{self, StreamExt as _};
@@ -163,7 +164,7 @@ struct Shelf {
     force: bool,
     accounts: AccountBook,
     /// By folder: the version that was seen.
-    seen: BTreeMap<std::path::PathBuf, u32>,
+    seen: BTreeMap<PathBuf, u32>,
     waiting: VecDeque<Work>,
     look_every: Span,
     next_at: Timestamp,

@@ -1,5 +1,7 @@
 //! What the tasks tell, as the agent's events.
 
+use std::sync::Arc;
+
 use super::{Engine, Event, Holding, IN_HAND, Job, News, Standing, State, Told, Work};
 use crate::agent::{self, CertificateId, Held, NameId, Window};
 use crate::clock::Timescale;
@@ -300,14 +302,14 @@ impl Engine {
             last_error: job.last_error.clone(),
             superseded_by: None,
         };
-        let orders = std::sync::Arc::clone(&self.orders);
+        let orders = Arc::clone(&self.orders);
         self.spawn(async move { Told::Kept(orders.note(names, notes).await) });
     }
 
     /// The certificate for `whole` is not renewed any more: this one has its names, but for one that failed.
     fn supersede(&mut self, id: CertificateId, whole: NameSet) {
         let Some(names) = self.jobs.inside(id).map(|inside| inside.item.names.clone()) else { return };
-        let orders = std::sync::Arc::clone(&self.orders);
+        let orders = Arc::clone(&self.orders);
         self.spawn(async move {
             let kept = async {
                 let folder = orders.held(&names).await?.map(|of| of.folder.display().to_string());
@@ -380,7 +382,7 @@ impl Engine {
             challenge: item.challenge.map(|kind| kind.as_str().to_owned()),
             plan: item.plan.clone(),
         };
-        let orders = std::sync::Arc::clone(&self.orders);
+        let orders = Arc::clone(&self.orders);
         self.spawn(async move { Told::Kept(orders.keep_split(split).await) });
         let whole = item.names.clone();
         let work = Work { item: Item { names: alone, ..item }, at, held: None, open: None };

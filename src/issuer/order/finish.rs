@@ -12,6 +12,7 @@ use crate::issuer::certificate::Certificate;
 use crate::issuer::request;
 use crate::issuer::store::{Issued, Lineage, Stage, StoreError};
 use crate::issuer::wire::AcmeError;
+use crate::name::NameSet;
 use crate::time::{Span, Timestamp};
 
 /// How long to wait before asking again, if the CA says nothing: by how often it was asked.
@@ -165,6 +166,6 @@ impl Work<'_> {
     }
 }
 
-fn bad_key(names: &crate::name::NameSet, error: request::RequestError) -> StoreError {
+fn bad_key(names: &NameSet, error: request::RequestError) -> StoreError {
     StoreError::Key { names: names.identifiers().first().map(ToString::to_string).unwrap_or_default(), error }
 }
