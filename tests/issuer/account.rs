@@ -5,84 +5,42 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::servers::clients::AcmeClient;
-use crate::servers::pebble::Pebble;
 use crate::servers::process::{Process, tool};
-
-/// Pebble, and a store for its accounts.
-struct World {
-    pebble: Pebble,
-    folder: TempDir,
-}
-
-/// What a command has answered and said, and its exit code.
-#[derive(Debug)]
-struct Ran {
-    answer: Value,
-    said: String,
-    code: Option<i32>,
-}
+use crate::world::{Ran, World, read};
 
 impl World {
-    fn new(config: &Value, environment: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let pebble = Pebble::start_with(folder.path(), config, environment);
-        Self { pebble, folder }
+    fn without_account() -> Self {
+        Self::bare(&json!({}), &[])
     }
 
-    fn plain() -> Self {
-        Self::new(&json!({}), &[])
-    }
-
-    fn account(&self, arguments: &[&str]) -> Ran {
-        self.account_at(&self.pebble.directory, arguments)
+    fn accounts(&self, arguments: &[&str]) -> Ran {
+        self.accounts_at(&self.directory, arguments)
     }
 
     /// `certpace account …` in JSON.
-    fn account_at(&self, directory: &str, arguments: &[&str]) -> Ran {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_certpace"));
-        command.args(["account", "--format", "json"]).args(arguments).current_dir(self.folder.path());
-        command.env("CERTPACE_STORE", "store").env("CERTPACE_CA_ROOT", &self.pebble.root);
-        if arguments[0] != "list" {
-            command.args(["--directory", directory]);
-        }
-        let output = command.output().unwrap();
-        let answer = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        Ran { answer, said: String::from_utf8(output.stderr).unwrap(), code: output.status.code() }
+    fn accounts_at(&self, directory: &str, arguments: &[&str]) -> Ran {
+        let at = if arguments[0] == "list" { &[][..] } else { &["--directory", directory] };
+        self.run(&[&["account", "--format", "json"], arguments, at].concat())
     }
 
     /// The account that was made, found or taken over.
     fn url(&self, arguments: &[&str], outcome: &str) -> String {
-        let ran = self.account(arguments);
+        let ran = self.accounts(arguments);
         assert_eq!((ran.code, ran.answer["outcome"].as_str()), (Some(0), Some(outcome)), "{ran:?}");
         ran.answer["account"]["url"].as_str().unwrap().to_owned()
-    }
-
-    fn client(&self) -> AcmeClient {
-        AcmeClient {
-            folder: self.folder.path().to_owned(),
-            directory: self.pebble.directory.clone(),
-            root: self.pebble.root.clone(),
-            http_port: self.pebble.http_port,
-        }
-    }
-
-    fn file(&self, path: &str) -> String {
-        fs::read_to_string(self.folder.path().join(path)).unwrap()
     }
 }
 
 #[test]
 fn an_account_is_made_once() {
-    let world = World::new(&json!({}), &[("PEBBLE_WFE_NONCEREJECT", "30")]);
+    let world = World::bare(&json!({}), &[("PEBBLE_WFE_NONCEREJECT", "30")]);
     let create = ["create", "--agree-tos", "--contact", "mailto:a@example.com"];
     let url = world.url(&create, "made");
     assert_eq!(world.url(&create, "known"), url);
     let second = world.url(&["create", "--agree-tos", "--name", "second", "--key-type", "p384"], "made");
     let third = world.url(&["create", "--agree-tos", "--name", "third", "--key-type", "rsa2048"], "made");
-    let list = world.account(&["list"]).answer;
+    let list = world.accounts(&["list"]).answer;
     let rows: Vec<_> =
         list["accounts"].as_array().unwrap().iter().map(|of| json!([of["name"], of["url"], of["key"]])).collect();
     let expected = [
@@ -96,35 +54,35 @@ fn an_account_is_made_once() {
 
 #[test]
 fn terms_are_not_agreed_to_silently() {
-    let world = World::plain();
-    let ran = world.account(&["create"]);
+    let world = World::without_account();
+    let ran = world.accounts(&["create"]);
     assert_eq!(ran.code, Some(1));
     assert!(
         ran.said.contains("terms that an account has to agree to: ") && ran.said.contains("--agree-tos"),
         "{}",
         ran.said
     );
-    assert!(!world.folder.path().join("store/accounts/default").exists());
+    assert!(!world.path("store/accounts/default").exists());
 }
 
 /// A run that was killed after the CA had made the account, or before it heard of it.
 #[test]
 fn what_was_broken_off_is_found_again() {
-    let world = World::plain();
+    let world = World::without_account();
     let url = world.url(&["create", "--agree-tos"], "made");
-    let path = world.folder.path().join("store/accounts/default/account.json");
-    let mut file: Value = serde_json::from_str(&world.file("store/accounts/default/account.json")).unwrap();
+    let path = world.path("store/accounts/default/account.json");
+    let mut file: Value = serde_json::from_str(&read(&world.path("store/accounts/default/account.json"))).unwrap();
     file["url"] = Value::Null;
     fs::write(&path, file.to_string()).unwrap();
     assert_eq!(world.url(&["create", "--agree-tos"], "recovered"), url);
     // A CA that has never heard of the key: it makes the account of it.
     fs::write(&path, file.to_string()).unwrap();
-    let other = World::plain();
+    let other = World::without_account();
     file["directory"] = json!(other.pebble.directory);
-    fs::create_dir_all(other.folder.path().join("store/accounts/default")).unwrap();
-    fs::write(other.folder.path().join("store/accounts/default/account.json"), file.to_string()).unwrap();
+    fs::create_dir_all(other.path("store/accounts/default")).unwrap();
+    fs::write(other.path("store/accounts/default/account.json"), file.to_string()).unwrap();
     other.url(&["create", "--agree-tos"], "made");
-    let kept: Value = serde_json::from_str(&other.file("store/accounts/default/account.json")).unwrap();
+    let kept: Value = serde_json::from_str(&read(&other.path("store/accounts/default/account.json"))).unwrap();
     assert_eq!(kept["key"], file["key"]);
 }
 
@@ -132,32 +90,32 @@ fn what_was_broken_off_is_found_again() {
 fn accounts_are_bound_to_external_ones() {
     let key = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
     let config = json!({ "externalAccountBindingRequired": true, "externalAccountMACKeys": { "kid-1": key } });
-    let world = World::new(&config, &[]);
-    let ran = world.account(&["create", "--agree-tos"]);
+    let world = World::bare(&config, &[]);
+    let ran = world.accounts(&["create", "--agree-tos"]);
     assert!(ran.said.contains("external account binding") && ran.said.contains("--eab-kid"), "{}", ran.said);
 
-    fs::write(world.folder.path().join("eab.key"), format!("{key}\n")).unwrap();
-    fs::write(world.folder.path().join("wrong.key"), "AAAA").unwrap();
+    fs::write(world.path("eab.key"), format!("{key}\n")).unwrap();
+    fs::write(world.path("wrong.key"), "AAAA").unwrap();
     let create = |name: &'static str, kid: &'static str, key: &'static str| {
         ["create", "--agree-tos", "--name", name, "--eab-kid", kid, "--eab-hmac-key", key, "--key-type", "p384"]
     };
-    let wrong = world.account(&create("wrong", "kid-1", "wrong.key"));
+    let wrong = world.accounts(&create("wrong", "kid-1", "wrong.key"));
     assert_eq!(wrong.code, Some(1), "{wrong:?}");
-    assert!(!world.folder.path().join("store/accounts/wrong").exists(), "nothing is left of it");
-    let unknown = world.account(&create("unknown", "kid-2", "eab.key"));
+    assert!(!world.path("store/accounts/wrong").exists(), "nothing is left of it");
+    let unknown = world.accounts(&create("unknown", "kid-2", "eab.key"));
     assert_eq!(unknown.code, Some(1), "{unknown:?}");
-    let ran = world.account(&create("right", "kid-1", "eab.key"));
+    let ran = world.accounts(&create("right", "kid-1", "eab.key"));
     assert_eq!((ran.code, &ran.answer["account"]["external_account"]), (Some(0), &json!("kid-1")), "{ran:?}");
 }
 
 /// Ten from one address in three hours: the eleventh is refused here, and the CA is not asked.
 #[test]
 fn the_limit_on_new_accounts_holds() {
-    let world = World::plain();
+    let world = World::without_account();
     for index in 0..10 {
         world.url(&["create", "--agree-tos", "--name", &format!("a{index}"), "--now", "2026-12-01T08:00:00Z"], "made");
     }
-    let ran = world.account(&["create", "--agree-tos", "--name", "more", "--now", "2026-12-01T08:00:00Z"]);
+    let ran = world.accounts(&["create", "--agree-tos", "--name", "more", "--now", "2026-12-01T08:00:00Z"]);
     let expected = (Some(3), &json!("later"), &json!("2026-12-01T08:18:00Z"));
     assert_eq!((ran.code, &ran.answer["outcome"], &ran.answer["retry_at"]), expected, "{ran:?}");
     world.url(&["create", "--agree-tos", "--name", "more", "--now", "2026-12-01T08:18:00Z"], "made");
@@ -165,14 +123,14 @@ fn the_limit_on_new_accounts_holds() {
 
 #[test]
 fn an_account_of_certbot_is_taken_over() {
-    let world = World::plain();
+    let world = World::without_account();
     let client = world.client();
     let ran = client.certbot(&["a.example.com"]);
     assert!(ran.succeeded, "{}", ran.said);
     let url = world.url(&["import", "certbot"], "imported");
     assert!(find(&client.certbot_folder(), "regr.json").contains(&url));
     assert_eq!(world.url(&["import", "certbot"], "known"), url);
-    let list = world.account(&["list"]).answer;
+    let list = world.accounts(&["list"]).answer;
     assert!(
         list["accounts"][0]["key"].as_str().is_some_and(|key| key.contains("ECDSA") || key.contains("RSA")),
         "{list}"
@@ -181,12 +139,12 @@ fn an_account_of_certbot_is_taken_over() {
 
 #[test]
 fn an_account_of_lego_is_taken_over() {
-    let world = World::plain();
+    let world = World::without_account();
     let ran = world.client().lego(&["a.example.com"]);
     assert!(ran.succeeded, "{}", ran.said);
     let url = world.url(&["import", "lego", "--name", "lego"], "imported");
-    assert!(find(&world.folder.path().join("lego/accounts"), "account.json").contains(&url));
-    let elsewhere = world.account_at("https://acme-v02.api.letsencrypt.org/directory", &["import", "lego"]);
+    assert!(find(&world.path("lego/accounts"), "account.json").contains(&url));
+    let elsewhere = world.accounts_at("https://acme-v02.api.letsencrypt.org/directory", &["import", "lego"]);
     assert_eq!(elsewhere.code, Some(1));
     assert!(
         elsewhere.said.contains("no account of https://acme-v02.api.letsencrypt.org/directory"),
@@ -199,8 +157,8 @@ fn an_account_of_lego_is_taken_over() {
 #[test]
 fn accounts_of_acme_sh_are_taken_over_with_either_kind_of_key() {
     for length in ["ec-256", "ec-384", "2048"] {
-        let world = World::plain();
-        let home = world.folder.path().join("acme.sh");
+        let world = World::without_account();
+        let home = world.path("acme.sh");
         let mut command = Command::new(tool("acme.sh/acme.sh"));
         command.args(["--register-account", "-m", "a@example.com", "--accountkeylength", length]).env("HOME", &home);
         command.args(["--server", &world.pebble.directory, "--ca-bundle"]).arg(&world.pebble.root);
@@ -215,15 +173,15 @@ fn accounts_of_acme_sh_are_taken_over_with_either_kind_of_key() {
 
 #[test]
 fn a_key_that_the_ca_does_not_know_makes_no_account() {
-    let world = World::plain();
+    let world = World::without_account();
     world.url(&["create", "--agree-tos"], "made");
-    let file: Value = serde_json::from_str(&world.file("store/accounts/default/account.json")).unwrap();
-    let other = World::plain();
-    fs::write(other.folder.path().join("account.key"), file["key"].as_str().unwrap()).unwrap();
-    let ran = other.account(&["import", "account.key"]);
+    let file: Value = serde_json::from_str(&read(&world.path("store/accounts/default/account.json"))).unwrap();
+    let other = World::without_account();
+    fs::write(other.path("account.key"), file["key"].as_str().unwrap()).unwrap();
+    let ran = other.accounts(&["import", "account.key"]);
     assert_eq!(ran.code, Some(1));
     assert!(ran.said.contains("has no account with this key") && ran.said.contains("account create"), "{}", ran.said);
-    assert!(!other.folder.path().join("store/accounts/default").exists());
+    assert!(!other.path("store/accounts/default").exists());
 }
 
 /// The text of the first file of that name below a folder.

@@ -244,13 +244,13 @@ fn with_split_failing_the_others_get_theirs() {
 /// The plan was rehearsed at another CA, with the same store: parts of an order there are none of the order here.
 #[test]
 fn what_was_split_at_another_ca_is_whole_here() {
-    let World { pebble, folder: _of_pebble, directory } = World::bare(&json!({}), &[]);
+    let other = World::bare(&json!({}), &[]);
     let elsewhere = World::plain();
     nobody_at(&elsewhere, "shop.example.com");
     elsewhere.plan(THREE, &["--names-per-cert", "3"]);
     let ran = elsewhere.issue(&["--speed", "500", "--split-failing"]);
     assert_eq!(ran.ended(), (Some(1), Some(1)), "{ran:?}");
-    let here = World { pebble, folder: elsewhere.folder, directory };
+    let here = World { folder: elsewhere.folder, ..other };
     here.account(&["--name", "here"]);
     let ran = here.issue(&["-v"]).issued(1);
     assert!(ran.said.contains("order 1, example.com and 2 more is issued"), "{ran:?}");

@@ -8,82 +8,41 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::servers::clients::AcmeClient;
 use crate::servers::enforced::Enforced;
 use crate::servers::pebble::Pebble;
 use crate::servers::process::{Process, free_ports, wait};
+use crate::world::{Ran, World, read};
 
 /// How long a command may take.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// A CA, and a store with certificates of it.
-struct World {
-    pebble: Pebble,
-    folder: TempDir,
-    /// Where orders go.
-    directory: String,
-    root: PathBuf,
-    /// Of each command that orders.
-    more: Vec<String>,
-}
-
-/// What a command has answered and said, and its exit code.
-#[derive(Debug)]
-struct Ran {
-    answer: Value,
-    said: String,
-    code: Option<i32>,
-}
-
 impl World {
-    fn empty(config: &Value) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let pebble = Pebble::start_with(folder.path(), config, &[]);
-        let (directory, root) = (pebble.directory.clone(), pebble.root.clone());
-        Self { pebble, folder, directory, root, more: Vec::new() }
-    }
-
     /// One certificate for each of these names.
     fn with(config: &Value, names: &[&str]) -> Self {
-        let world = Self::empty(config);
-        world.issue(names);
+        let world = Self::bare(config, &[]);
+        world.holds(names);
         world
     }
 
-    fn plain() -> Self {
+    fn with_one() -> Self {
         Self::with(&json!({}), &["a.example.com"])
     }
 
     fn plans(&self, names: &[&str]) {
-        fs::write(self.folder.path().join("names.csv"), format!("hostname\n{}\n", names.join("\n"))).unwrap();
-        let planned = self.ran("plan", &["names.csv", "-o", "plan.jsonl"]);
-        assert_eq!(planned.code, Some(0), "{planned:?}");
+        self.plan(&format!("hostname\n{}\n", names.join("\n")), &[]);
     }
 
-    fn issue(&self, names: &[&str]) {
+    /// From now on there is an account, and a certificate for each of these names.
+    fn holds(&self, names: &[&str]) {
+        self.account(&[]);
         self.plans(names);
-        let account = self.ran("account", &["create", "--agree-tos", "--directory", &self.directory]);
-        assert_eq!(account.code, Some(0), "{account:?}");
-        let issued = self.orders("issue", &["plan.jsonl"]);
-        assert_eq!((issued.code, &issued.answer["issued"]), (Some(0), &json!(names.len())), "{issued:?}");
-    }
-
-    fn command(&self, verb: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_certpace"));
-        command.args([verb, "--format", "json"]).args(arguments).current_dir(self.folder.path());
-        command.env("CERTPACE_STORE", "store").env("CERTPACE_LEDGER", "sqlite:ledger.sqlite");
-        command.env("XDG_STATE_HOME", self.folder.path().join("state")).env("CERTPACE_CA_ROOT", &self.root);
-        command
+        self.orders("issue", &["plan.jsonl"]).issued(u64::try_from(names.len()).unwrap());
     }
 
     /// A command that orders, and proves names by http-01.
-    fn ordering(&self, verb: &str, arguments: &[&str]) -> Command {
-        let port = self.pebble.http_port;
-        let mut command = self.proving(verb, arguments);
-        command.args(["--http-listen", &format!("127.0.0.1:{port}"), "--validation-http-port", &port.to_string()]);
-        command
+    fn by_http(&self, verb: &str, arguments: &[&str]) -> Command {
+        self.ordering(&[&[verb, "--http-listen", &self.listen()], arguments].concat())
     }
 
     /// The same by dns-01: two may run at a time.
@@ -92,33 +51,16 @@ impl World {
         let post = |path: &str, more: &str| {
             format!(r#"curl -sf -d "{{\"host\":\"$CERTPACE_RECORD.\"{more}}}" http://{management}/{path}"#)
         };
-        let mut command = self.proving(verb, arguments);
-        command.args(["--dns-set", &post("set-txt", r#",\"value\":\"$CERTPACE_VALUE\""#)]);
-        command.args(["--dns-clear", &post("clear-txt", "")]);
-        command
-    }
-
-    /// A command that orders; how names are proved is still to be said.
-    fn proving(&self, verb: &str, arguments: &[&str]) -> Command {
-        let mut command = self.command(verb, arguments);
-        command.args(["--directory", &self.directory, "--dns-server", &self.pebble.dns.address.to_string()]);
-        command.args(&self.more);
-        command
-    }
-
-    fn run(&self, command: Command, name: &str) -> Ran {
-        let mut process = Process::start(command, self.folder.path(), name);
-        assert!(process.succeeds_within(PATIENCE).is_some(), "it does not end: {}", process.said());
-        let answer = serde_json::from_str(&process.out()).unwrap_or_default();
-        Ran { answer, said: process.said(), code: process.code() }
+        let (set, clear) = (post("set-txt", r#",\"value\":\"$CERTPACE_VALUE\""#), post("clear-txt", ""));
+        self.ordering(&[&[verb, "--dns-set", &set, "--dns-clear", &clear], arguments].concat())
     }
 
     fn ran(&self, verb: &str, arguments: &[&str]) -> Ran {
-        self.run(self.command(verb, arguments), verb)
+        self.run(&[&[verb, "--format", "json"], arguments].concat())
     }
 
     fn orders(&self, verb: &str, arguments: &[&str]) -> Ran {
-        self.run(self.ordering(verb, arguments), verb)
+        self.wait_for(self.by_http(verb, arguments))
     }
 
     /// `certpace renew`, which is to end with that code and to have issued so many.
@@ -131,17 +73,15 @@ impl World {
     /// The same while nobody answers where the CA asks: nothing is issued, and that is told.
     fn fails(&self, arguments: &[&str]) -> Value {
         let [elsewhere] = free_ports();
-        let mut command = self.proving("renew", arguments);
-        command.args(["--http-listen", &format!("127.0.0.1:{elsewhere}"), "--validation-http-port"]);
-        command.arg(self.pebble.http_port.to_string());
-        let ran = self.run(command, "renew");
+        let listen = format!("127.0.0.1:{elsewhere}");
+        let ran = self.wait_for(self.ordering(&[&["renew", "--http-listen", &listen], arguments].concat()));
         assert_eq!((ran.code, &ran.answer["issued"]), (Some(1), &json!(0)), "{ran:?}");
         ran.answer
     }
 
     /// The folder of the certificates for a name.
     fn lineage(&self, name: &str) -> PathBuf {
-        let certificates = fs::read_dir(self.folder.path().join("store/certificates")).unwrap().map(Result::unwrap);
+        let certificates = fs::read_dir(self.path("store/certificates")).unwrap().map(Result::unwrap);
         let mut of = certificates.filter(|entry| entry.file_name().to_str().unwrap().starts_with(name));
         of.next().unwrap().path()
     }
@@ -199,8 +139,7 @@ fn window(start: f64, end: f64) -> String {
 }
 
 fn json_of(path: PathBuf) -> Value {
-    serde_json::from_str(&fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
-        .unwrap()
+    serde_json::from_str(&read(&path)).unwrap()
 }
 
 /// How often Pebble was asked for renewal information.
@@ -210,7 +149,7 @@ fn asked(pebble: &Pebble) -> usize {
 
 #[test]
 fn nothing_is_due() {
-    let world = World::plain();
+    let world = World::with_one();
     world.renews(&[], 0, 0);
     let notes = world.notes("a.example.com");
     let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -229,7 +168,7 @@ fn nothing_is_due() {
 
 #[test]
 fn a_window_that_is_open_is_used_once() {
-    let world = World::plain();
+    let world = World::with_one();
     let first = world.certificate("a.example.com");
     world.opens_window("a.example.com");
     world.renews(&[], 0, 1);
@@ -253,13 +192,8 @@ fn a_window_that_is_open_is_used_once() {
 fn a_revoked_certificate_is_replaced_at_once() {
     let world = World::with(&json!({}), &["a.example.com", "b.example.org"]);
     let first = world.certificate("a.example.com");
-    let client = AcmeClient {
-        folder: world.folder.path().to_owned(),
-        directory: world.directory.clone(),
-        root: world.root.clone(),
-        http_port: world.pebble.http_port,
-    };
-    let revoked = client.revoke(&world.live("a.example.com", "cert.pem"), &world.live("a.example.com", "privkey.pem"));
+    let [certificate, key] = ["cert.pem", "privkey.pem"].map(|file| world.live("a.example.com", file));
+    let revoked = world.client().revoke(&certificate, &key);
     assert!(revoked.succeeded, "{}", revoked.said);
     world.renews(&[], 0, 1);
     assert_ne!(world.certificate("a.example.com")["serial"], first["serial"]);
@@ -270,7 +204,7 @@ fn a_revoked_certificate_is_replaced_at_once() {
 /// Broken, impossible, long past and far away at once: none of it does harm.
 #[test]
 fn wrong_answers_do_no_harm() {
-    let world = World::plain();
+    let world = World::with_one();
     for answer in ["{", "[]", &window(5.0, -1000.0), &window(-999.0, -1000.0), &window(7.0, 7.0)] {
         let _none = fs::remove_file(world.lineage("a.example.com").join("notes.json"));
         world.answers("a.example.com", answer);
@@ -328,9 +262,9 @@ fn a_failure_is_told_until_it_is_made_good() {
 /// Ten minutes in each second: after the second failure it is tried again in one.
 #[test]
 fn failures_are_counted_over_processes() {
-    let mut world = World::empty(&json!({}));
+    let mut world = World::bare(&json!({}), &[]);
     world.more = ["--speed", "600"].map(str::to_owned).to_vec();
-    world.issue(&["a.example.com"]);
+    world.holds(&["a.example.com"]);
     world.answers("a.example.com", &window(-1000.0, 3.0));
     let failures = || {
         world.fails(&[]);
@@ -352,8 +286,8 @@ fn failures_are_counted_over_processes() {
 fn an_order_that_was_broken_off_is_finished() {
     let world = World::with(&json!({ "retryAfter": { "authz": 4, "order": 4 } }), &["a.example.com"]);
     world.opens_window("a.example.com");
-    let mut renew = Process::start(world.ordering("renew", &[]), world.folder.path(), "killed");
-    let orders = world.folder.path().join("store/orders/1");
+    let mut renew = Process::start(world.by_http("renew", &[]), world.folder.path(), "killed");
+    let orders = world.path("store/orders/1");
     let sent = || {
         let files = fs::read_dir(&orders).unwrap().map(Result::unwrap).map(|entry| entry.path());
         let mut texts = files.filter(|path| path.extension().is_some_and(|end| end == "json")).map(fs::read_to_string);
@@ -391,10 +325,10 @@ fn two_at_once_renew_nothing_twice() {
 /// An hour in each second, so that the CA is asked again soon.
 #[test]
 fn a_daemon_renews_what_becomes_due_and_what_others_bring() {
-    let mut world = World::empty(&json!({}));
+    let mut world = World::bare(&json!({}), &[]);
     world.more = ["--speed", "3600"].map(str::to_owned).to_vec();
-    world.issue(&["a.example.com"]);
-    let mut command = world.ordering("renew", &["--daemon", "--look-every", "1h"]);
+    world.holds(&["a.example.com"]);
+    let mut command = world.by_http("renew", &["--daemon", "--look-every", "1h"]);
     command.args(["--deploy", "echo $CERTPACE_NAMES >> deployed"]);
     let mut daemon = Process::start(command, world.folder.path(), "daemon");
     let asked = daemon.within(PATIENCE, || world.lineage("a.example.com").join("notes.json").exists());
@@ -407,11 +341,11 @@ fn a_daemon_renews_what_becomes_due_and_what_others_bring() {
     };
     renewed(&mut daemon, "a.example.com");
     world.plans(&["b.example.org"]);
-    let issue = world.run(world.by_dns("issue", &["plan.jsonl"]), "issue");
+    let issue = world.wait_for(world.by_dns("issue", &["plan.jsonl"]));
     assert_eq!(issue.code, Some(0), "{issue:?}");
     renewed(&mut daemon, "b.example.org");
     assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.said());
-    let deployed = fs::read_to_string(world.folder.path().join("deployed")).unwrap();
+    let deployed = fs::read_to_string(world.path("deployed")).unwrap();
     assert!(deployed.contains("a.example.com\n") && deployed.contains("b.example.org\n"), "{deployed}");
 }
 
@@ -424,12 +358,12 @@ fn a_rehearsal_renews_again_and_again() {
     let root = folder.path().join("certpace-root.pem");
     let more = ["--speed", "10000"].map(str::to_owned).to_vec();
     let world = World { pebble, folder, directory, root, more };
-    world.issue(&["a.example.com"]);
-    let mut daemon = Process::start(world.ordering("renew", &["--daemon"]), world.folder.path(), "daemon");
+    world.holds(&["a.example.com"]);
+    let mut daemon = Process::start(world.by_http("renew", &["--daemon"]), world.folder.path(), "daemon");
     let done = daemon.within(PATIENCE, || world.versions("a.example.com") >= 4);
     assert!(done, "{} certificates: {}", world.versions("a.example.com"), daemon.said());
     assert_eq!(daemon.terminate().code(), Some(0), "{}", daemon.said());
     assert!(proxy.terminate().success(), "{}", proxy.said());
-    let verdict = json_of(world.folder.path().join("verdict.json"));
+    let verdict = json_of(world.path("verdict.json"));
     assert_eq!((&verdict["passed"], &verdict["counts"]["refused"]), (&json!(true), &json!(0)), "{verdict}");
 }

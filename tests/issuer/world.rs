@@ -22,6 +22,10 @@ pub(crate) struct World {
     pub(crate) folder: TempDir,
     /// The directory that certpace is told: Pebble's, unless something is in front of it.
     pub(crate) directory: String,
+    /// The root of its server's certificate.
+    pub(crate) root: PathBuf,
+    /// What each command that orders is told beside.
+    pub(crate) more: Vec<String>,
 }
 
 /// What a command has answered and said, and its exit code.
@@ -80,7 +84,8 @@ impl World {
     pub(crate) fn bare(config: &Value, environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let pebble = Pebble::start_with(folder.path(), config, environment);
-        Self { directory: pebble.directory.clone(), pebble, folder }
+        let (directory, root) = (pebble.directory.clone(), pebble.root.clone());
+        Self { pebble, folder, directory, root, more: Vec::new() }
     }
 
     /// With an account.
@@ -102,7 +107,7 @@ impl World {
     pub(crate) fn certpace(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_certpace"));
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
-        command.env("CERTPACE_STORE", "store").env("CERTPACE_CA_ROOT", &self.pebble.root);
+        command.env("CERTPACE_STORE", "store").env("CERTPACE_CA_ROOT", &self.root);
         command.env("CERTPACE_LEDGER", "sqlite:ledger.sqlite").env("XDG_STATE_HOME", self.path("state"));
         command
     }
@@ -136,14 +141,20 @@ impl World {
         assert_eq!(ran.code, Some(0), "{ran:?}");
     }
 
-    /// What `certpace issue` needs to know of this CA, with `more`; challenges are to be among these.
-    pub(crate) fn issue_command(&self, more: &[&str]) -> Command {
-        let mut command = self.certpace(&["issue", "plan.jsonl", "--format", "json", "--directory", &self.directory]);
+    /// `certpace` with `arguments`, and what whoever orders needs to know of this CA; how names are proved is still to be said.
+    pub(crate) fn ordering(&self, arguments: &[&str]) -> Command {
+        let mut command = self.certpace(arguments);
+        command.args(["--format", "json", "--directory", &self.directory]);
         command.args(["--dns-server", &self.pebble.dns.address.to_string()]);
         command.args(["--validation-http-port", &self.pebble.http_port.to_string()]);
         command.args(["--validation-tls-port", &self.pebble.tls_port.to_string()]);
-        command.args(more);
+        command.args(&self.more);
         command
+    }
+
+    /// `certpace issue` of the plan with `more`; challenges are to be among these.
+    pub(crate) fn issue_command(&self, more: &[&str]) -> Command {
+        self.ordering(&[&["issue", "plan.jsonl"], more].concat())
     }
 
     /// `certpace issue` with `more`.
@@ -228,8 +239,8 @@ impl World {
     pub(crate) fn client(&self) -> AcmeClient {
         AcmeClient {
             folder: self.folder.path().to_owned(),
-            directory: self.pebble.directory.clone(),
-            root: self.pebble.root.clone(),
+            directory: self.directory.clone(),
+            root: self.root.clone(),
             http_port: self.pebble.http_port,
         }
     }

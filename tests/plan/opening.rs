@@ -14,8 +14,8 @@ use proptest::prelude::*;
 
 use super::again::earlier;
 use super::replay::never_refused;
-use super::search::{Bucket, SEARCHED, earliest_finish, levels, names_of, quotas, small, usable};
-use super::world::{Ordered, Row, START, Tokens, World, at_most, config, finish, inventory, orders, worlds};
+use super::search::{Bucket, SEARCHED, cases, levels};
+use super::world::{Ordered, START, Tokens, World, config, finish, inventory, orders, worlds};
 
 /// What was spent and set aside before, by limit and key.
 #[derive(Clone, Debug, Default)]
@@ -224,43 +224,31 @@ proptest! {
 
     #[test]
     fn no_search_finishes_before_the_bound_or_before_the_plan(
-        chosen in proptest::collection::vec(any::<u8>(), 1..4),
-        size in 1..4_usize,
-        account in usable(1..40),
-        domain in usable(1..120),
-        first in proptest::option::of(usable(1..120)),
+        of in cases(),
         picks in proptest::collection::vec(pick(), 5),
-        margin in prop_oneof![Just(0), 1..100_i64],
     ) {
-        let names = names_of(&chosen);
-        let rows: Vec<Row> = names.iter().flatten().map(Row::named).collect();
-        prop_assume!(!rows.is_empty());
-        let inventory = inventory(&rows);
-        let (quotas, domains) = quotas(account, domain, first);
-        let limits = quotas.limits();
-        let margin = small(margin, account, &domains);
+        let (inventory, limits) = (of.inventory(), of.quotas.limits());
         let mut past = Past::default();
-        let (of_account, account_bucket) = spent(account, picks[4]);
+        let (of_account, account_bucket) = spent(of.quotas.account, picks[4]);
         past.0.insert((LimitName::NewOrdersPerAccount, "main".to_owned()), of_account);
         let mut buckets = Vec::new();
-        for (place, (tokens, pick)) in domains.iter().zip(&picks).enumerate() {
+        for (place, (tokens, pick)) in of.domains.iter().zip(&picks).enumerate() {
             let (of_domain, bucket) = spent(*tokens, *pick);
             past.0.insert((LimitName::CertificatesPerDomain, format!("d{place}.com")), of_domain);
             buckets.push(bucket);
         }
         let opening = past.opening(&inventory, &limits);
-        let options = Options { margin: Some(margin), ..at_most(size) };
-        let plan = plan_from(&inventory, &limits, options, None, Some(&opening)).unwrap();
+        let plan = plan_from(&inventory, &limits, of.options(), None, Some(&opening)).unwrap();
         prop_assume!(plan.orders.len() <= SEARCHED);
-        let best = Timestamp::from_unix_nanos(earliest_finish(&names, size, account_bucket, &buckets));
+        let best = of.best(account_bucket, &buckets);
         let finish = finish(&orders(&plan));
         let bound = plan.summary.bound_at.unwrap();
         prop_assert!(bound <= best, "the bound {} is none: {} can be had", bound, best);
         let late = finish.since(best).nanos();
         // Where the account lacks tokens, a domain's first order has to wait for it.
         let is_full = of_account.held == 0 && of_account.full_at <= Some(START);
-        let most = margin.nanos() * if is_full { levels(chosen.len(), account) } else { 2 };
-        prop_assert!(late <= most, "{} instead of {}, {}", finish, best, margin);
+        let most = of.margin.nanos() * if is_full { levels(of.names.len(), of.quotas.account) } else { 2 };
+        prop_assert!(late <= most, "{} instead of {}, {}", finish, best, of.margin);
         if is_full {
             prop_assert_eq!(bound, best);
         }

@@ -7,6 +7,7 @@
 
 #![expect(clippy::disallowed_macros, reason = "how far off a plan is at most is told")]
 
+use certpace::inventory::Inventory;
 use certpace::plan::{Options, plan};
 use certpace::time::{Span, Timestamp};
 use proptest::prelude::*;
@@ -110,7 +111,7 @@ fn groupings<'a>(names: &[&'a str], size: usize) -> Vec<Vec<Vec<&'a str>>> {
 const LABELS: [&str; 7] = ["", "*.", "a.", "b.", "*.a.", "c.a.", "d.a."];
 
 /// Which names each domain has, as bits.
-pub(super) fn names_of(chosen: &[u8]) -> Vec<Vec<String>> {
+fn names_of(chosen: &[u8]) -> Vec<Vec<String>> {
     let of = |(domain, bits): (usize, &u8)| {
         let labels = LABELS.iter().enumerate().filter(move |(label, _)| bits >> label & 1 == 1);
         labels.map(|(_, label)| format!("{label}d{domain}.com")).collect()
@@ -119,11 +120,11 @@ pub(super) fn names_of(chosen: &[u8]) -> Vec<Vec<String>> {
 }
 
 /// Bursts of 2 or more, for the account and each domain.
-pub(super) fn usable(every: std::ops::Range<i64>) -> impl Strategy<Value = Tokens> {
+fn usable(every: std::ops::Range<i64>) -> impl Strategy<Value = Tokens> {
     (2..4_i64, every).prop_map(|(burst, every)| Tokens::new(burst, every))
 }
 
-pub(super) fn quotas(account: Tokens, domain: Tokens, first: Option<Tokens>) -> (Quotas, [Tokens; 4]) {
+fn quotas(account: Tokens, domain: Tokens, first: Option<Tokens>) -> (Quotas, [Tokens; 4]) {
     let mut quotas = Quotas::new(account, domain);
     let mut domains = [domain; 4];
     if let Some(first) = first {
@@ -145,7 +146,7 @@ fn for_each_choice(counts: &[usize], call: &mut dyn FnMut(&[usize])) {
 }
 
 /// The earliest finish of any grouping and any schedule. Of groupings with as many certificates only one need be tried.
-pub(super) fn earliest_finish(names: &[Vec<String>], size: usize, account: Bucket, domains: &[Bucket]) -> i64 {
+fn earliest_finish(names: &[Vec<String>], size: usize, account: Bucket, domains: &[Bucket]) -> i64 {
     let counts: Vec<Vec<usize>> = names
         .iter()
         .map(|names| {
@@ -170,7 +171,7 @@ pub(super) fn earliest_finish(names: &[Vec<String>], size: usize, account: Bucke
 
 /// The margin, but no more than what costs only itself at each level: half of the time in which a burst comes back, and so little that
 /// a domain's order may come one of the account's emission intervals later still without wasting the domain's refill.
-pub(super) fn small(margin: i64, account: Tokens, domains: &[Tokens]) -> Span {
+fn small(margin: i64, account: Tokens, domains: &[Tokens]) -> Span {
     let refill = |of: &Tokens| (of.burst - 1) * of.every.nanos();
     let of_domain = |of: &Tokens| (refill(of) / 2).min(refill(of) - account.every.nanos()).max(0);
     let most = domains.iter().map(of_domain).min().unwrap().min(refill(&account) / 2);
@@ -184,33 +185,57 @@ pub(super) fn levels(domains: usize, account: Tokens) -> i64 {
     if i64::try_from(domains).unwrap() > account.burst { 2 } else { 1 }
 }
 
+/// A case that can be searched: names of a few domains, in certificates of up to so many, and what the buckets have.
+#[derive(Clone, Debug)]
+pub(super) struct Case {
+    pub(super) names: Vec<Vec<String>>,
+    pub(super) size: usize,
+    pub(super) quotas: Quotas,
+    pub(super) domains: [Tokens; 4],
+    pub(super) margin: Span,
+}
+
+pub(super) fn cases() -> impl Strategy<Value = Case> {
+    let chosen = proptest::collection::vec(any::<u8>(), 1..4).prop_map(|chosen| names_of(&chosen));
+    let chosen = chosen.prop_filter("no name", |names| names.iter().any(|of| !of.is_empty()));
+    let first = proptest::option::of(usable(1..120));
+    let margin = prop_oneof![Just(0), 1..100_i64];
+    let parts = (chosen, 1..4_usize, usable(1..40), usable(1..120), first, margin);
+    parts.prop_map(|(names, size, account, domain, first, margin)| {
+        let (quotas, domains) = quotas(account, domain, first);
+        Case { names, size, quotas, domains, margin: small(margin, account, &domains) }
+    })
+}
+
+impl Case {
+    pub(super) fn inventory(&self) -> Inventory {
+        inventory(&self.names.iter().flatten().map(Row::named).collect::<Vec<_>>())
+    }
+
+    pub(super) fn options(&self) -> Options {
+        Options { margin: Some(self.margin), ..at_most(self.size) }
+    }
+
+    /// The earliest finish that can be had from such buckets.
+    pub(super) fn best(&self, account: Bucket, domains: &[Bucket]) -> Timestamp {
+        Timestamp::from_unix_nanos(earliest_finish(&self.names, self.size, account, domains))
+    }
+}
+
 proptest! {
     #![proptest_config(config(500))]
 
     #[test]
-    fn no_search_finishes_before_the_bound_or_before_the_plan(
-        chosen in proptest::collection::vec(any::<u8>(), 1..4),
-        size in 1..4_usize,
-        account in usable(1..40),
-        domain in usable(1..120),
-        first in proptest::option::of(usable(1..120)),
-        margin in prop_oneof![Just(0), 1..100_i64],
-    ) {
-        let names = names_of(&chosen);
-        let rows: Vec<Row> = names.iter().flatten().map(Row::named).collect();
-        prop_assume!(!rows.is_empty());
-        let inventory = inventory(&rows);
-        let (quotas, domains) = quotas(account, domain, first);
-        let limits = quotas.limits();
-        let margin = small(margin, account, &domains);
-        let plan = plan(&inventory, &limits, Options { margin: Some(margin), ..at_most(size) }).unwrap();
+    fn no_search_finishes_before_the_bound_or_before_the_plan(of in cases()) {
+        let (inventory, limits) = (of.inventory(), of.quotas.limits());
+        let plan = plan(&inventory, &limits, of.options()).unwrap();
         prop_assume!(plan.orders.len() <= SEARCHED);
-        let full = domains.map(Bucket::new);
-        let best = Timestamp::from_unix_nanos(earliest_finish(&names, size, Bucket::new(account), &full));
+        let best = of.best(Bucket::new(of.quotas.account), &of.domains.map(Bucket::new));
         let finish = finish(&orders(&plan));
         prop_assert_eq!(plan.summary.bound_at, Some(best), "the bound is a bound, and the best there is");
         let late = finish.since(best).nanos();
-        prop_assert!(late <= margin.nanos() * levels(chosen.len(), account), "{} instead of {}, {}", finish, best, margin);
+        let most = of.margin.nanos() * levels(of.names.len(), of.quotas.account);
+        prop_assert!(late <= most, "{} instead of {}, {}", finish, best, of.margin);
         prop_assert_eq!(plan.summary.last_at, Some(finish));
         prop_assert_eq!(plan.summary.gap, finish.since(best));
     }
