@@ -108,7 +108,7 @@ pub fn explained(error: AccountError) -> anyhow::Error {
             "`certpace account create --directory URL --agree-tos` makes one, `certpace account import DIR` takes over another client's"
         }
         AccountError::Several { .. } | AccountError::Elsewhere { .. } => {
-            "`certpace account list` shows them: name one of this CA"
+            "`certpace account list` shows them: name one of this CA, --account NAME"
         }
         AccountError::Unfinished(_) => "the same `certpace account create` again asks the CA what became of it",
         AccountError::Terms { .. } => "read them; --agree-tos says that you agree",

@@ -288,7 +288,8 @@ impl Enforcer {
         let is_paused =
             |name: &&Identifier| self.passed.paused.iter().any(|(of, paused)| of == account && paused == *name);
         let paused: Vec<&Identifier> = names.identifiers().iter().filter(is_paused).collect();
-        let answer = Answer::paused(paused.iter().copied(), &format!("{}?account={account}", self.unpause));
+        let visit = format!("{}?account={}", self.unpause, account.replace('%', "%25"));
+        let answer = Answer::paused(paused.iter().copied(), &visit);
         pending.entry.done = Done::Paused;
         let key = paused.first().map_or_else(String::new, |name| format!("{account} {name}"));
         let limit = LimitName::FailedAuthorizationsForPausingPerDomainPerAccount;

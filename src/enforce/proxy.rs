@@ -1,5 +1,6 @@
 //! One request after the other: read, decided, sent on or answered.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +12,7 @@ use hyper::header::{
     RETRY_AFTER, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
 use hyper::{Method, Request, Response, StatusCode};
+use percent_encoding::percent_decode_str;
 
 use super::answer::Answer;
 use super::bodies::RenewalInfoBody;
@@ -171,8 +173,8 @@ impl Proxy {
         const JSON: &str = "application/json";
         const TEXT: &str = "text/plain; charset=utf-8";
         let ok = StatusCode::OK;
-        let account = query.strip_prefix("account=");
-        let (status, content_type, body) = match (page, account, method == Method::POST) {
+        let account = account_of(query);
+        let (status, content_type, body) = match (page, account.as_deref(), method == Method::POST) {
             ("health", ..) => (ok, JSON, "{\"status\":\"ok\"}\n".to_owned()),
             ("buckets", ..) => (ok, JSON, pages::buckets(&self.enforcer(), self.speed, self.clock.now())),
             ("log", ..) => (ok, "application/jsonl", pages::log(&self.enforcer())),
@@ -187,6 +189,11 @@ impl Proxy {
         answered.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         answered
     }
+}
+
+/// The account that a query names, with or without `%XX` for its slashes.
+fn account_of(query: &str) -> Option<Cow<'_, str>> {
+    Some(percent_decode_str(query.strip_prefix("account=")?).decode_utf8_lossy())
 }
 
 /// Takes out what is not passed on.
@@ -212,4 +219,17 @@ fn render(answer: &Answer, nonce: Option<HeaderValue>) -> Answered {
     headers.extend(answer.retry_after.map(|wait| (RETRY_AFTER, HeaderValue::from(wait.nanos() / NS_PER_S))));
     headers.extend(nonce.map(|nonce| (REPLAY_NONCE, nonce)));
     answered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_named_as_it_is_or_encoded() {
+        let named = |query| account_of(query).map(Cow::into_owned);
+        assert_eq!(named("account=https://ca/acct/1?a+b").as_deref(), Some("https://ca/acct/1?a+b"));
+        assert_eq!(named("account=https%3A%2F%2Fca%2facct%2F1").as_deref(), Some("https://ca/acct/1"));
+        assert_eq!((named(""), named("name=x")), (None, None));
+    }
 }

@@ -166,7 +166,8 @@ fn keys_are_of_every_kind() {
     let ran = world.issue(&["--account", "certbot"]).issued(2);
     assert_eq!(ran.answer["failed"], json!(0));
     let ran = world.issue(&[]);
-    assert!(ran.code == Some(1) && ran.said.contains("there are several accounts"), "{ran:?}");
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.said.contains("there are several accounts") && ran.said.contains("--account NAME"), "{ran:?}");
 }
 
 /// Ten in a hundred nonces are bad at Let's Encrypt's staging, three in ten here: some requests meet three in a row.
