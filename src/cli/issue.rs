@@ -25,7 +25,7 @@ use crate::time::Timestamp;
 pub use change::ChangeOptions;
 use change::{Follow, When};
 use left::Left;
-use progress::Expected;
+use progress::{Expected, Progress};
 use source::PlanSource;
 pub use start::{IssuerOptions, OrderOptions, Started};
 
@@ -120,8 +120,9 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         let mut engine = Engine::new(settings, started.orders.clone(), context.suffixes().clone());
         let following = follow.then(|| Follow::new(args, context, stamps));
         let mut source = PlanSource::new(plan, accounts, &args.only, following);
-        take_up(&mut engine, &started.orders, &mut source)?;
-        let (ended, report) = started.perform(&mut engine, &mut source, (&args.order, expected), context).await?;
+        let progress = Progress::new(expected, &args.order, &started.orders, context);
+        take_up(&mut engine, &started.orders, &mut source, &progress)?;
+        let (ended, report) = started.perform(&mut engine, &mut source, progress, context).await?;
         Ok(match ended {
             Ended::Done => Exit::DONE,
             // Nothing else ends it.
@@ -133,9 +134,15 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
 }
 
 /// Goes on with what an earlier process has left.
-fn take_up(engine: &mut Engine, orders: &Orders, source: &mut PlanSource<'_>) -> anyhow::Result<()> {
+fn take_up(
+    engine: &mut Engine,
+    orders: &Orders,
+    source: &mut PlanSource<'_>,
+    progress: &Progress,
+) -> anyhow::Result<()> {
     let hash = source.identity().to_owned();
-    let Left { open, parts } = left::find(Some(&hash), orders, source.accounts())?;
+    let Left { open, parts, undeployed } = left::find(Some(&hash), orders, source.accounts())?;
+    undeployed.into_iter().for_each(|of| progress.deploy(of));
     for work in open {
         if let Some(plan) = work.item.plan.as_ref().filter(|of| of.plan == hash) {
             source.took(plan.order, &work.item.names);

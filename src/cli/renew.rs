@@ -8,7 +8,7 @@ use futures_util::stream::{self, StreamExt as _};
 
 use super::failure::Hint as _;
 use super::issue::left::{self, Left};
-use super::issue::progress::Expected;
+use super::issue::progress::{Expected, Progress};
 use super::issue::start::{self, AccountBook, IssuerOptions, OrderOptions};
 use super::issuer::runtime;
 use super::ledger::session::seed;
@@ -98,15 +98,15 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         };
         let orders = &started.orders;
         let mut engine = Engine::new(settings, orders.clone(), context.suffixes().clone());
-        take_up(&mut engine, orders, &mut accounts)?;
+        let progress = Progress::new(Expected::default(), &args.order, orders, context);
+        take_up(&mut engine, orders, &mut accounts, &progress)?;
         let directory = orders.wire.directory().url.clone();
         let mut shelf = Shelf::new(orders, directory, names, accounts, args, context);
         let works = shelf.look()?;
         ask_first(&mut engine, works, orders).await;
         let mut nothing = Nothing;
         let source: &mut dyn Source = if args.daemon { &mut shelf } else { &mut nothing };
-        let expected = Expected::default();
-        let (ended, _report) = started.perform(&mut engine, source, (&args.order, expected), context).await?;
+        let (ended, _report) = started.perform(&mut engine, source, progress, context).await?;
         Ok(match ended {
             Ended::Interrupted if args.daemon => Exit::DONE,
             Ended::Done if !shelf.skipped => Exit::DONE,
@@ -117,8 +117,14 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
 }
 
 /// Goes on with what an earlier process has left that is of no plan.
-fn take_up(engine: &mut Engine, orders: &Orders, accounts: &mut AccountBook) -> anyhow::Result<()> {
-    let Left { open, parts } = left::find(None, orders, accounts)?;
+fn take_up(
+    engine: &mut Engine,
+    orders: &Orders,
+    accounts: &mut AccountBook,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    let Left { open, parts, undeployed } = left::find(None, orders, accounts)?;
+    undeployed.into_iter().for_each(|of| progress.deploy(of));
     for work in open {
         // The certificate that it renews, which is the same job. One that is damaged is told where all are looked at.
         let lineage = orders.store.lineage(&work.item.names).ok().flatten();

@@ -139,8 +139,8 @@ pub struct Settings {
 /// What happens, for those who watch.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event<'a> {
-    /// A certificate has come.
-    Issued(&'a Job),
+    /// A certificate has come, by that permit.
+    Issued(&'a Job, &'a str),
     /// Another process has issued it.
     IssuedElsewhere(&'a Job),
     /// An order failed; the job says which names and why. It is tried again at that time.

@@ -70,6 +70,8 @@ pub enum Outcome {
 /// A certificate that came.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Certified {
+    /// The permit of its order.
+    pub permit: String,
     /// When, by the ledger's time.
     pub issued_at: Timestamp,
     /// When it expires, by the same.
@@ -112,6 +114,8 @@ pub struct Settings {
     pub lease: Span,
     /// How long the CA may take for validations or for a certificate, by the clock.
     pub patience: Span,
+    /// Whether a command is to run after each certificate: the slot of the process says so until it has.
+    pub deploys: bool,
 }
 
 /// Carries out orders. Copies share all there is to share.

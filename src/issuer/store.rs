@@ -6,6 +6,7 @@
 //! DIR/certificates/<first name>-<hash>/live        a link to the one in use: archive/0001
 //! DIR/certificates/<first name>-<hash>/notes.json  when it is to be renewed, and what went wrong last
 //! DIR/orders/1/<permit>.json, <permit>.key.pem     open orders of the process that has slot 1
+//! DIR/orders/1/<permit>.deploy                     after which certificates a command of the user's is still to run
 //! DIR/splits/<order and hash>.json                 orders that are ordered in parts, since a name failed
 //! ```
 //!
@@ -182,7 +183,7 @@ impl Store {
         }
     }
 
-    /// Takes all slots that nobody has and that have open orders: whoever asks settles them.
+    /// Takes all slots that nobody has and that have open orders, or commands that are still to run: whoever asks settles them.
     ///
     /// # Errors
     /// Where the folders can't be used.

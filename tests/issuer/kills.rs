@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::answers::Broken;
 use crate::servers::process::{Process, wait, wait_until};
-use crate::world::{Ran, World};
+use crate::world::{Ran, World, read};
 
 const ORDERS: usize = 30;
 
@@ -76,6 +76,38 @@ fn killed_while_new_orders_are_on_their_way() {
     world.issue(&["--speed", "100"]).issued(10);
     assert!(world.ordered() <= 11, "{} orders", world.ordered());
     all_is_there(world, 10);
+}
+
+/// The next start that has a command runs it after the certificates that were in the store by then, also that which was cut off.
+#[test]
+fn killed_before_the_deploy_command_has_run() {
+    let world = World::plain();
+    world.plan(&inventory(2), &[]);
+    let slow = world.script("slow", "touch begun; until [ -e go ]; do sleep 0.1; done");
+    let command = world.issue_command(&["--http-listen", &world.listen(), "--deploy", &slow]);
+    let mut process = Process::start(command, world.folder.path(), "killed");
+    // All orders are settled, and the first command runs.
+    let files = || fs::read_dir(world.path("store/orders/1")).into_iter().flatten().flatten();
+    let left = || files().map(|file| file.file_name()).filter(|name| name != ".lock").collect::<Vec<_>>();
+    let waiting = || left().iter().filter(|name| name.to_str().unwrap().ends_with(".deploy")).count();
+    wait_until("two are to be deployed", || world.path("begun").exists() && (left().len(), waiting()) == (2, 2));
+    process.kill();
+    fs::write(world.path("go"), "").unwrap();
+
+    world.issue(&[]).issued(0);
+    assert_eq!(waiting(), 2, "there was no command");
+    let deploy = world.script("deploy", "echo \"$CERTPACE_NAMES\" >> deployed; test -f \"$CERTPACE_LIVE/privkey.pem\"");
+    let listen = world.listen();
+    let renew = ["renew", "--http-listen", &listen, "--deploy", &deploy];
+    for _ in 0..2 {
+        let ran = world.wait_for(world.ordering(&renew)).issued(0);
+        assert!(!ran.said.contains("ended with"), "{ran:?}");
+    }
+    let deployed = read(&world.path("deployed"));
+    let mut deployed: Vec<_> = deployed.lines().collect();
+    deployed.sort_unstable();
+    assert_eq!(deployed, ["www.example00.com", "www.example01.com"]);
+    all_is_there(&world, 2);
 }
 
 /// What the CA has issued and the disk did not take is fetched by the next start: it is not ordered again.

@@ -5,9 +5,14 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
 use super::super::Terminal;
+use crate::issuer::store::StoreError;
 
-/// A command and what it is told.
-type Job = (String, Vec<(&'static str, String)>);
+/// A command, what it is told, and what is to be done once it has ended, however that was.
+struct Job {
+    command: String,
+    environment: Vec<(&'static str, String)>,
+    ended: Box<dyn FnOnce() -> Result<(), StoreError> + Send>,
+}
 
 /// What runs them.
 pub(super) struct Hooks {
@@ -19,7 +24,7 @@ impl Hooks {
     pub(super) fn start(terminal: Terminal) -> Self {
         let (jobs, queue) = channel::<Job>();
         let thread = std::thread::spawn(move || {
-            for (command, environment) in queue {
+            for Job { command, environment, ended } in queue {
                 let mut shell = Command::new("sh");
                 // What it prints is not our answer.
                 shell.arg("-c").arg(&command).envs(environment).stdin(Stdio::null()).stdout(std::io::stderr());
@@ -28,14 +33,22 @@ impl Hooks {
                     Ok(status) => terminal.warn(&format!("`{command}` ended with {status}")),
                     Err(error) => terminal.warn(&format!("can't run `{command}`: {error}")),
                 }
+                if let Err(error) = ended() {
+                    terminal.warn(&error.to_string());
+                }
             }
         });
         Self { jobs: Some(jobs), thread: Some(thread) }
     }
 
-    pub(super) fn run(&self, command: &str, environment: Vec<(&'static str, String)>) {
+    pub(super) fn run(
+        &self,
+        command: &str,
+        environment: Vec<(&'static str, String)>,
+        ended: impl FnOnce() -> Result<(), StoreError> + Send + 'static,
+    ) {
         if let Some(jobs) = &self.jobs {
-            let _ended = jobs.send((command.to_owned(), environment));
+            let _over = jobs.send(Job { command: command.to_owned(), environment, ended: Box::new(ended) });
         }
     }
 

@@ -1,4 +1,4 @@
-//! What an earlier process has left: orders under way, and parts of orders of which a name failed.
+//! What an earlier process has left: orders under way, parts of orders of which a name failed, and commands that are still to run.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::start::AccountBook;
 use crate::issuer::challenge::Kind;
 use crate::issuer::engine::Work;
 use crate::issuer::order::{Item, Orders};
-use crate::issuer::store::{OpenOrder, Split};
+use crate::issuer::store::{OpenOrder, Slot, Split};
 use crate::name::NameSet;
 
 /// What it has left, of accounts at this CA.
@@ -15,6 +15,18 @@ pub struct Left {
     pub open: Vec<Work>,
     /// Parts that are not split themselves, each with the names that it was split from.
     pub parts: Vec<(Work, NameSet)>,
+    /// Certificates after which a command is still to run, whoever ordered them.
+    pub undeployed: Vec<Undeployed>,
+}
+
+/// A certificate after which a command is still to run: the slot says so until it has.
+pub struct Undeployed {
+    /// Its names.
+    pub names: NameSet,
+    /// The slot.
+    pub slot: Arc<Slot>,
+    /// Under which permit.
+    pub permit: String,
 }
 
 /// Finds what was left: of a plan, and all orders that are under way; or with `None` only what is of no plan.
@@ -22,9 +34,11 @@ pub struct Left {
 /// # Errors
 /// Where the store can't be read, or an account is gone from it.
 pub fn find(plan: Option<&str>, orders: &Orders, accounts: &mut AccountBook) -> anyhow::Result<Left> {
-    let mut left = Left { open: Vec::new(), parts: Vec::new() };
+    let mut left = Left { open: Vec::new(), parts: Vec::new(), undeployed: Vec::new() };
     let others = orders.store.orphans()?.into_iter().map(Arc::new);
     for slot in std::iter::once(Arc::clone(&orders.slot)).chain(others) {
+        let undeployed = slot.undeployed()?.into_iter();
+        left.undeployed.extend(undeployed.map(|(permit, names)| Undeployed { names, slot: Arc::clone(&slot), permit }));
         for open in slot.open_orders()? {
             if (plan.is_some() || open.plan.is_none()) && !accounts.is_elsewhere(&open.account)? {
                 let (item, at) = (item_of_order(&open, accounts)?, open.sent_at.unwrap_or_default());

@@ -4,8 +4,7 @@ use anyhow::anyhow;
 
 use super::super::failure::hinted;
 use super::super::{Context, Format};
-use super::OrderOptions;
-use super::progress::{Expected, Progress};
+use super::progress::Progress;
 use super::start::Started;
 use crate::issuer::engine::{Ended, Engine, EngineError, Source};
 use crate::issuer::order::OrderError;
@@ -13,7 +12,7 @@ use crate::report::issue::IssueReport;
 use crate::report::json;
 
 impl Started {
-    /// Has the engine take orders from `source` until it ends, and answers what came of them; they are told as they come.
+    /// Has the engine take orders from `source` until it ends, and answers what came of them; they are told to `progress` as they come.
     ///
     /// # Errors
     /// Where it could not go on, with what to do; what was under way is on disk.
@@ -21,11 +20,10 @@ impl Started {
         self,
         engine: &mut Engine,
         source: &mut dyn Source,
-        (options, expected): (&OrderOptions, Expected),
+        mut progress: Progress,
         context: &Context,
     ) -> anyhow::Result<(Ended, IssueReport)> {
-        let Self { orders, mut ledger, stop } = self;
-        let mut progress = Progress::new(expected, options, orders.store, context);
+        let Self { mut ledger, stop, .. } = self;
         let ended = engine.run(source, stop, &mut |event| progress.tell(&event)).await;
         ledger.remember();
         progress.end();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -9,9 +10,11 @@ use super::super::Context;
 use super::super::terminal::{Terminal, Verbosity};
 use super::OrderOptions;
 use super::hooks::Hooks;
+use super::left::Undeployed;
 use crate::clock::Stopwatch;
 use crate::issuer::engine::{Event, Job, Standing};
-use crate::issuer::store::Store;
+use crate::issuer::order::Orders;
+use crate::issuer::store::{Slot, Store};
 use crate::name::NameSet;
 use crate::time::{Span, Timestamp};
 
@@ -33,6 +36,7 @@ pub struct Progress {
     bar: ProgressBar,
     expected: Expected,
     store: Store,
+    slot: Arc<Slot>,
     hooks: Hooks,
     deploy: Option<String>,
     on_error: Option<String>,
@@ -45,7 +49,7 @@ pub struct Progress {
 impl Progress {
     /// Nothing has happened yet.
     #[must_use]
-    pub fn new(expected: Expected, options: &OrderOptions, store: Store, context: &Context) -> Self {
+    pub fn new(expected: Expected, options: &OrderOptions, orders: &Orders, context: &Context) -> Self {
         let terminal = context.terminal;
         let shows = terminal.verbosity() >= Verbosity::Normal && std::io::stderr().is_terminal();
         let bar = ProgressBar::with_draw_target(
@@ -58,7 +62,8 @@ impl Progress {
             terminal,
             bar,
             expected,
-            store,
+            store: orders.store.clone(),
+            slot: Arc::clone(&orders.slot),
             hooks: Hooks::start(terminal),
             deploy: options.deploy.clone(),
             on_error: options.on_error.clone(),
@@ -71,7 +76,7 @@ impl Progress {
     /// Something has happened.
     pub fn tell(&mut self, event: &Event<'_>) {
         match event {
-            Event::Issued(job) => self.issued(job),
+            Event::Issued(job, permit) => self.issued(job, permit),
             Event::IssuedElsewhere(job) => self.detail(&format!("{} is issued already", shown(job))),
             Event::Failed(job, names) => self.failed(job, names),
             Event::Refused(job, why) => self.warn(&format!("{}: the CA refused: {why}", shown(job))),
@@ -100,15 +105,21 @@ impl Progress {
         }
     }
 
-    fn issued(&mut self, job: &Job) {
+    fn issued(&mut self, job: &Job, permit: &str) {
         self.unreachable = 0;
         self.detail(&format!("{} is issued", shown(job)));
-        if let Some(deploy) = &self.deploy {
-            let names = NameSet::parse(job.names.iter().map(String::as_str)).ok();
-            let live = names.and_then(|names| self.store.lineage(&names).ok().flatten()).map(|of| of.live());
-            let live = live.map(|path| path.display().to_string()).unwrap_or_default();
-            self.hooks.run(deploy, vec![("CERTPACE_NAMES", job.names.join(" ")), ("CERTPACE_LIVE", live)]);
+        if let Ok(names) = NameSet::parse(job.names.iter().map(String::as_str)) {
+            self.deploy(Undeployed { names, slot: Arc::clone(&self.slot), permit: permit.to_owned() });
         }
+    }
+
+    /// Has the user's command run, where there is one: again and again until it has ended, also over processes that are killed.
+    pub fn deploy(&self, Undeployed { names, slot, permit }: Undeployed) {
+        let Some(command) = &self.deploy else { return };
+        let live = self.store.lineage(&names).ok().flatten().map(|of| of.live().display().to_string());
+        let names: Vec<_> = names.identifiers().iter().map(ToString::to_string).collect();
+        let environment = vec![("CERTPACE_NAMES", names.join(" ")), ("CERTPACE_LIVE", live.unwrap_or_default())];
+        self.hooks.run(command, environment, move || slot.deployed(&permit));
     }
 
     fn failed(&mut self, job: &Job, names: &[(String, String)]) {
@@ -121,7 +132,7 @@ impl Progress {
                 ("CERTPACE_FAILED", failed.join(" ")),
                 ("CERTPACE_ERROR", why.to_owned()),
             ];
-            self.hooks.run(command, environment);
+            self.hooks.run(command, environment, || Ok(()));
         }
     }
 

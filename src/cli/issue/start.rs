@@ -179,6 +179,7 @@ pub async fn start(
         key_type: order.key_type,
         lease: order.lease.unwrap_or(lease),
         patience: Span::from_seconds(order.patience),
+        deploys: order.deploy.is_some(),
     };
     let store = with.store.open()?;
     let accounts = AccountBook::open(store.root(), order.account.as_deref(), directory.clone());

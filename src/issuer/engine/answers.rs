@@ -155,7 +155,7 @@ impl Engine {
                 self.standing.issued += 1;
                 self.standing.requests += certified.requests;
                 self.standing.last_issued_at = self.standing.last_issued_at.max(Some(certified.issued_at));
-                watch(Event::Issued(self.jobs.job(id)));
+                watch(Event::Issued(self.jobs.job(id), &certified.permit));
                 if certified.untold {
                     watch(Event::NoLedger("it did not learn of a certificate; the next start tells it"));
                 }

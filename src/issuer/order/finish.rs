@@ -119,6 +119,10 @@ impl Work<'_> {
         let told = self.orders.desk.ask(move |gate| gate.commit(&number)).await;
         let untold = !matches!(told, Ok(_) | Err(GateError::NoPermit(_) | GateError::Permit { .. }));
         let of = lineage?.metadata;
+        if self.orders.settings.deploys {
+            let (slot, open) = (Arc::clone(&self.orders.slot), self.open.clone());
+            blocking(move || slot.write_undeployed(&open.permit, &open.names)).await?;
+        }
         if untold {
             self.open.stage = Stage::Issued;
             self.keep().await?;
@@ -127,7 +131,8 @@ impl Work<'_> {
         }
         let expires_at = self.orders.desk.of_certificate(of.not_before, of.not_after);
         let (ari_id, not_before, requests) = (of.ari_id, of.not_before, self.session.requests());
-        Ok(Outcome::Issued(Certified { issued_at, expires_at, ari_id, not_before, requests, untold }))
+        let permit = self.open.permit.clone();
+        Ok(Outcome::Issued(Certified { permit, issued_at, expires_at, ari_id, not_before, requests, untold }))
     }
 
     /// Keeps the certificate.

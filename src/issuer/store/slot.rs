@@ -59,6 +59,13 @@ pub struct PlanOrder {
     pub order: u64,
 }
 
+/// A certificate that is in the store, after which a command of the user's is still to run: a file says so until it has.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Undeployed {
+    #[serde(with = "names")]
+    names: NameSet,
+}
+
 /// How far an order has come, as far as is on disk: it may have come further.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -77,6 +84,10 @@ pub enum Stage {
 
 impl Document for OpenOrder {
     const KEY: &'static str = "certpace_order";
+}
+
+impl Document for Undeployed {
+    const KEY: &'static str = "certpace_deploy";
 }
 
 impl Slot {
@@ -120,7 +131,7 @@ impl Slot {
     }
 
     pub(super) fn is_empty(&self) -> Result<bool, StoreError> {
-        Ok(permits(&self.folder)?.is_empty())
+        Ok(permits(&self.folder, ORDER)?.is_empty() && permits(&self.folder, DEPLOY)?.is_empty())
     }
 
     /// Keeps an order, in the place of what was kept under its permit.
@@ -168,6 +179,36 @@ impl Slot {
         Ok(files::remove(&self.key_path(permit)?)?)
     }
 
+    /// Keeps that a command is to run after the certificate for these names, which came by that permit.
+    ///
+    /// # Errors
+    /// Where it can't be written.
+    pub fn write_undeployed(&self, permit: &str, names: &NameSet) -> Result<(), StoreError> {
+        let text = document::text(&Undeployed { names: names.clone() });
+        Ok(files::write(&self.deploy_path(permit)?, &text, files::OPEN)?)
+    }
+
+    /// The certificates after which a command is still to run, by permit, with their names.
+    ///
+    /// # Errors
+    /// Where one is damaged, or can't be read.
+    pub fn undeployed(&self) -> Result<Vec<(String, NameSet)>, StoreError> {
+        let mut all = Vec::new();
+        for permit in permits(&self.folder, DEPLOY)? {
+            let of = document::read::<Undeployed>(&self.deploy_path(&permit)?)?;
+            all.extend(of.map(|of| (permit, of.names)));
+        }
+        Ok(all)
+    }
+
+    /// The command has run. Nothing happens where none was to.
+    ///
+    /// # Errors
+    /// Where the file can't be removed.
+    pub fn deployed(&self, permit: &str) -> Result<(), StoreError> {
+        Ok(files::remove(&self.deploy_path(permit)?)?)
+    }
+
     /// Removes keys of orders that came to their end.
     fn remove_loose_keys(&self) -> Result<(), StoreError> {
         for name in files::entries(&self.folder)? {
@@ -183,6 +224,10 @@ impl Slot {
         Ok(self.folder.join(format!("{}{ORDER}", checked(permit)?)))
     }
 
+    fn deploy_path(&self, permit: &str) -> Result<PathBuf, StoreError> {
+        Ok(self.folder.join(format!("{}{DEPLOY}", checked(permit)?)))
+    }
+
     fn key_path(&self, permit: &str) -> Result<PathBuf, StoreError> {
         Ok(self.folder.join(format!("{}{KEY}", checked(permit)?)))
     }
@@ -192,6 +237,8 @@ impl Slot {
 const ORDER: &str = ".json";
 /// How the file names of their keys end.
 const KEY: &str = ".key.pem";
+/// How the names of files end that say which commands are still to run.
+const DEPLOY: &str = ".deploy";
 
 /// A permit that can be part of a file's name.
 fn checked(permit: &str) -> Result<&str, StoreError> {
@@ -215,14 +262,14 @@ pub(super) fn read(orders: &Path, number: u32) -> Result<Vec<OpenOrder>, StoreEr
 fn read_folder(folder: &Path) -> Result<Vec<OpenOrder>, StoreError> {
     let read = |permit: &String| document::read(&folder.join(format!("{permit}{ORDER}")));
     // One that has come to its end since the folder was listed is not there.
-    permits(folder)?.iter().filter_map(|permit| read(permit).transpose()).collect()
+    permits(folder, ORDER)?.iter().filter_map(|permit| read(permit).transpose()).collect()
 }
 
-/// The permits of the orders in a slot's folder, in order.
-fn permits(folder: &Path) -> Result<Vec<String>, StoreError> {
+/// The permits of the files in a slot's folder whose names have that ending, in order.
+fn permits(folder: &Path, ending: &str) -> Result<Vec<String>, StoreError> {
     let names = files::entries(folder)?;
-    let orders = names.iter().filter(|name| !name.starts_with('.')).filter_map(|name| name.strip_suffix(ORDER));
-    let mut permits: Vec<_> = orders.map(str::to_owned).collect();
+    let files = names.iter().filter(|name| !name.starts_with('.')).filter_map(|name| name.strip_suffix(ending));
+    let mut permits: Vec<_> = files.map(str::to_owned).collect();
     permits.sort_unstable();
     Ok(permits)
 }

@@ -247,6 +247,23 @@ fn an_order_is_split_at_each_ca_by_itself() {
 }
 
 #[test]
+fn what_is_still_to_be_deployed_is_found_by_the_next() {
+    let (_folder, store) = store();
+    let slot = store.slot().unwrap();
+    let names = NameSet::parse(["example.com"]).unwrap();
+    slot.write_undeployed("p1", &names).unwrap();
+    assert_eq!(slot.open_orders().unwrap(), []);
+    drop(slot);
+    let [orphan] = &store.orphans().unwrap()[..] else { panic!("one") };
+    assert_eq!(orphan.undeployed().unwrap(), [("p1".to_owned(), names)]);
+    for _ in 0..2 {
+        orphan.deployed("p1").unwrap();
+        assert_eq!(orphan.undeployed().unwrap(), []);
+    }
+    assert!(orphan.is_empty().unwrap());
+}
+
+#[test]
 fn what_the_killed_left_aside_is_removed() {
     let (_folder, store) = store();
     let slot = store.slot().unwrap();
