@@ -68,7 +68,7 @@ pub enum Outcome {
 }
 
 /// A certificate that came.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Certified {
     /// The permit of its order.
     pub permit: String,
@@ -82,8 +82,8 @@ pub struct Certified {
     pub not_before: Timestamp,
     /// How many requests it took.
     pub requests: u64,
-    /// The ledger did not take note of it: the next process tells it.
-    pub untold: bool,
+    /// Where its order is kept since the ledger did not take note of it: [`Orders::catch_up`] tells it, or else the next process.
+    pub untold: Option<Arc<Slot>>,
 }
 
 /// Why nothing can go on.
@@ -162,6 +162,27 @@ impl Orders {
     /// As [`Self::perform`].
     pub async fn resume(&self, item: &Item, open: OpenOrder, slot: &Arc<Slot>) -> Result<Outcome, OrderError> {
         self.work(item, open, slot).await?.go_on().await
+    }
+
+    /// Tells the gate of a certificate that it did not learn of when that came, however long this takes: else the lease would end, and
+    /// another process would order the same again.
+    ///
+    /// # Errors
+    /// [`OrderError`] where the store can't be used.
+    pub async fn catch_up(&self, permit: String, slot: Arc<Slot>) -> Result<(), OrderError> {
+        let mut tries = 0;
+        while !self.tell_issued(&permit).await {
+            tokio::time::sleep(finish::pause(None, tries)).await;
+            tries = tries.saturating_add(1);
+        }
+        blocking(move || slot.end(&permit)).await
+    }
+
+    /// Tells the gate that the certificate has come; whether it knows now.
+    async fn tell_issued(&self, permit: &str) -> bool {
+        let number = permit.to_owned();
+        let told = self.desk.ask(move |gate| gate.commit(&number)).await;
+        matches!(told, Ok(_) | Err(GateError::NoPermit(_) | GateError::Permit { .. }))
     }
 
     fn open(&self, item: &Item, permit: &str, replaces: Option<String>) -> OpenOrder {

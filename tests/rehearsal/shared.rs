@@ -1,11 +1,13 @@
 //! Several who issue: they share a ledger, or don't know of each other.
 
 use std::collections::BTreeMap;
+use std::fs::{self, DirEntry};
 use std::time::Duration;
 
 use crate::certificates::check;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
+use crate::servers::process::wait_until;
 use crate::world::{FILE, World, hosts, numbers, report};
 
 const WITHIN: Duration = Duration::from_secs(240);
@@ -72,4 +74,27 @@ fn a_bucket_that_somebody_else_has_spent_costs_one_refusal() {
     assert_eq!(refused, BTreeMap::from([("CertificatesPerDomain", 1), ("NewOrdersPerAccount", 1)]));
     assert_eq!(numbers(&verdict["counts"], ["too_early", "busy", "paused"]), [0; 3]);
     assert_eq!(numbers(&done, ["refused"]), [2]);
+}
+
+#[test]
+fn a_ledger_that_was_away_when_a_certificate_came_learns_of_it() {
+    let mut redis = Redis::start(&[]);
+    // Leases last a minute and a half by the clock, so that one which is not settled is ordered again.
+    let world = World::start_idle(&[], 20);
+    world.account(&["store", "other"]);
+    world.init(&redis.url());
+    world.plan("plan.jsonl", &["www.example.com".to_owned()], &[]);
+    let process = world.issue(["plan.jsonl", "store", &redis.url()], &["--lease", "30m"]);
+    // The key is on disk just before the CA is asked for the certificate, which takes it a second.
+    let order = world.folder().join("store/orders/1");
+    let is_key = |entry: std::io::Result<DirEntry>| entry.unwrap().file_name().to_str().unwrap().ends_with(".key.pem");
+    wait_until("no key is kept", || fs::read_dir(&order).is_ok_and(|mut files| files.any(is_key)));
+    redis.kill();
+    wait_until("it is told all the same", || process.said().contains("it did not learn of a certificate"));
+    assert_eq!(world.held("store").len(), 1);
+    redis.go_on();
+    let done = report(process, WITHIN);
+    assert_eq!((&done["ended"], numbers(&done, ["issued", "open_count"])), (&"done".into(), [1, 0]), "{done}");
+    let other = report(world.issue(["plan.jsonl", "other", &redis.url()], &[]), WITHIN);
+    assert_eq!(numbers(&other, ["issued", "issued_elsewhere"]), [0, 1], "{other}");
 }

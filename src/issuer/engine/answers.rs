@@ -156,8 +156,9 @@ impl Engine {
                 self.standing.requests += certified.requests;
                 self.standing.last_issued_at = self.standing.last_issued_at.max(Some(certified.issued_at));
                 watch(Event::Issued(self.jobs.job(id), &certified.permit));
-                if certified.untold {
-                    watch(Event::NoLedger("it did not learn of a certificate; the next start tells it"));
+                if let Some(slot) = &certified.untold {
+                    watch(Event::NoLedger("it did not learn of a certificate, and is told again"));
+                    self.catch_up(certified.permit.clone(), Arc::clone(slot));
                 }
                 if self.settings.keeps {
                     let (issued_at, expires_at) = (certified.issued_at, certified.expires_at);

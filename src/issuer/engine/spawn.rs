@@ -7,7 +7,7 @@ use super::{Engine, Event, Told};
 use crate::agent::{Action, CertificateId, Class, Window};
 use crate::gate::{GateError, Replaces, Request, Task};
 use crate::issuer::order::{Orders, Outcome};
-use crate::issuer::store::Lineage;
+use crate::issuer::store::{Lineage, Slot};
 use crate::issuer::wire::AcmeError;
 use crate::name::NameSet;
 use crate::permits::PermitId;
@@ -41,6 +41,12 @@ impl Engine {
             let _given_back = desk.ask(move |gate| gate.cancel(&number)).await;
             Told::Cancelled
         });
+    }
+
+    /// Tells the gate of a certificate until it knows.
+    pub(super) fn catch_up(&mut self, permit: String, slot: Arc<Slot>) {
+        let orders = Arc::clone(&self.orders);
+        self.spawn(async move { Told::Kept(orders.catch_up(permit, slot).await) });
     }
 
     fn ask_window(&mut self, id: CertificateId) {

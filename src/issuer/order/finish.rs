@@ -7,7 +7,6 @@ use instant_acme::{Order, OrderStatus};
 
 use super::{Certified, OrderError, Outcome, Work, blocking};
 use crate::clock::Stopwatch;
-use crate::gate::GateError;
 use crate::issuer::certificate::Certificate;
 use crate::issuer::request;
 use crate::issuer::store::{Issued, Lineage, Stage, StoreError};
@@ -115,20 +114,20 @@ impl Work<'_> {
     pub(super) async fn save(&mut self, pem: &str) -> Result<Outcome, OrderError> {
         let issued_at = self.orders.desk.now();
         let lineage = self.save_at(pem, issued_at).await;
-        let number = self.open.permit.clone();
-        let told = self.orders.desk.ask(move |gate| gate.commit(&number)).await;
-        let untold = !matches!(told, Ok(_) | Err(GateError::NoPermit(_) | GateError::Permit { .. }));
+        let told = self.orders.tell_issued(&self.open.permit).await;
         let of = lineage?.metadata;
         if self.orders.settings.deploys {
             let (slot, open) = (Arc::clone(&self.orders.slot), self.open.clone());
             blocking(move || slot.write_undeployed(&open.permit, &open.names)).await?;
         }
-        if untold {
+        let untold = if told {
+            self.end().await?;
+            None
+        } else {
             self.open.stage = Stage::Issued;
             self.keep().await?;
-        } else {
-            self.end().await?;
-        }
+            Some(Arc::clone(self.slot))
+        };
         let expires_at = self.orders.desk.of_certificate(of.not_before, of.not_after);
         let (ari_id, not_before, requests) = (of.ari_id, of.not_before, self.session.requests());
         let permit = self.open.permit.clone();
