@@ -223,11 +223,11 @@ fn load(connection: &Connection, page: &mut Page, step: &Step, at: Timestamp) ->
         })?;
     }
     if step.settled {
-        let mut overdue = connection
-            .prepare_cached("SELECT name FROM documents WHERE realm = ?1 AND lease <= ?2 ORDER BY lease LIMIT ?3")?;
-        let names =
-            overdue.query_map((&step.realm, at.unix_micros(), page.overdue_max()), |row| row.get::<_, String>(0))?;
-        for name in names {
+        // A `LIMIT ?` would be planned anew for every value that is bound to it.
+        let mut overdue =
+            connection.prepare_cached("SELECT name FROM documents WHERE realm = ?1 AND lease <= ?2 ORDER BY lease")?;
+        let names = overdue.query_map((&step.realm, at.unix_micros()), |row| row.get::<_, String>(0))?;
+        for name in names.take(page.overdue_max()) {
             page.overdue((step.realm.clone(), name?));
         }
     }
