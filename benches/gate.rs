@@ -2,8 +2,8 @@
 //!
 //! Every order is a new set of one name of a registered domain of its own, for one of eight accounts whose override never runs dry: so
 //! all is allowed, and a decision is a whole one (six buckets asked, four held, two documents and a line of the record written). Beside
-//! the gate stands on Redis and PostgreSQL a script or function that does this work and no more ([`bare`](gate::bare)), and on SQLite the
-//! gate itself without others to share a sync with.
+//! the gate stand on Redis and PostgreSQL scripts or functions by hand, one for the four buckets alone and one for the same work
+//! ([`bare`](gate::bare)), and on SQLite the gate itself without others to share a sync with.
 //!
 //! Prints a line of JSON for each run, with times in nanoseconds; `benches/compare-gate` makes a table of them. Arguments: how many rounds,
 //! how many decisions of one caller in each (sixteen make four times as many), and the stores, or none for all.
@@ -27,7 +27,7 @@ use certpace::clock::{SystemClock, Timescale};
 use certpace::gate::{Dispatch, Gate, Verdict};
 use certpace::ledger::{Access, Writer, open};
 
-use self::gate::bare::{BarePostgres, BareRedis};
+use self::gate::bare::{BarePostgres, BareRedis, Extent};
 use self::gate::crowd::{Caller, Crowd, timed};
 use self::gate::orders::{Orders, SUFFIXES, limits, realm};
 use self::postgres::Postgres;
@@ -45,8 +45,8 @@ enum Side {
     Own,
     /// By one that they share, as threads of a process do.
     Shared,
-    /// Without the gate.
-    Bare,
+    /// Without the gate, by hand.
+    Bare(Extent),
 }
 
 impl Side {
@@ -54,7 +54,8 @@ impl Side {
         match self {
             Self::Own => "own",
             Self::Shared => "shared",
-            Self::Bare => "bare",
+            Self::Bare(Extent::Buckets) => "buckets",
+            Self::Bare(Extent::Work) => "work",
         }
     }
 }
@@ -110,7 +111,7 @@ impl Place {
         Self {
             name,
             url: Box::new(move |ledger| format!("{url}#{ledger}")),
-            sides: &[Side::Own, Side::Bare, Side::Shared],
+            sides: &[Side::Own, Side::Bare(Extent::Work), Side::Bare(Extent::Buckets), Side::Shared],
             works: &[Work::Reserve],
             _server: Box::new(server),
         }
@@ -138,13 +139,14 @@ impl Place {
                 let writer = Writer::start(open());
                 seeds.map(|seed| gate(seed, Some(&writer))).collect()
             }
-            Side::Bare => {
+            Side::Bare(extent) => {
                 let (address, _) = url.split_once('#').unwrap_or_default();
                 if self.name == "postgres" {
-                    BarePostgres::init(address, ledger);
-                    (0..callers).map(|_| BarePostgres::connect(address, ledger).caller(orders)).collect()
+                    BarePostgres::init(address, ledger, extent);
+                    (0..callers).map(|_| BarePostgres::connect(address, ledger, extent).caller(orders)).collect()
                 } else {
-                    (0..callers).map(|_| BareRedis::connect(address, ledger).caller(orders)).collect()
+                    BareRedis::init(address, ledger);
+                    (0..callers).map(|_| BareRedis::connect(address, ledger, extent).caller(orders)).collect()
                 }
             }
         };

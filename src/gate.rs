@@ -57,10 +57,9 @@ pub use record::Entry;
 pub use request::{Answer, Blocking, Dispatch, GateError, Never, Replaces, Request, Told, Verdict};
 pub use stakes::quota_of;
 
-use std::collections::BTreeMap;
-
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+use rustc_hash::FxHashMap;
 
 use crate::clock::{Stopwatch, Timescale};
 use crate::ledger::{Document, LedgerError, Mark, Outcome, Realm, Reply, Step, Store, Version, Write, Writer};
@@ -94,7 +93,7 @@ pub struct Gate {
     known: Mark,
     /// The ledger's time when it was told last.
     told: Option<(Timestamp, Stopwatch)>,
-    documents: BTreeMap<String, Document>,
+    documents: FxHashMap<String, Document>,
 }
 
 /// How the gate reaches its ledger.
@@ -107,7 +106,7 @@ enum Connection {
 struct View<'a> {
     /// The ledger's time.
     at: Timestamp,
-    documents: &'a BTreeMap<String, Document>,
+    documents: &'a FxHashMap<String, Document>,
 }
 
 impl View<'_> {
@@ -175,7 +174,7 @@ impl Gate {
             random: ChaCha8Rng::from_seed(seed),
             known: Mark::default(),
             told: None,
-            documents: BTreeMap::new(),
+            documents: FxHashMap::default(),
         })
     }
 

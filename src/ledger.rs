@@ -25,7 +25,8 @@
 //! NUL character, which PostgreSQL does not take.
 //!
 //! *Durable* is all that is done when the call returns, as far as the store can promise: SQLite syncs its log, PostgreSQL commits
-//! synchronously, Redis does what it is set to, and [`Store::notes`] says where that is less than one may think.
+//! synchronously, Redis does what it is set to, and [`Store::notes`] says where that is less than one may think. (A [`Writer`] syncs SQLite's
+//! log itself before it answers. Until then others may see what it did; what they do on top of it is synced after it.)
 //!
 //! *A crash* before the call returns leaves a step done or not done, never in between; the caller may do it again, since the gate's steps
 //! expect versions, and find that it was done. A *mark* that has become lower, a missing marker of [`Store::init`], a file that is cut off: the
@@ -54,6 +55,7 @@ pub use url::{Access, LedgerUrl};
 pub use writer::Writer;
 
 use std::fmt;
+use std::fs::File;
 
 use crate::clock::{Clock, Timescale};
 use crate::digest::sha256;
@@ -71,6 +73,12 @@ pub trait Store: Send {
     /// # Errors
     /// [`LedgerError`] where the store can't be used.
     fn transact(&mut self, steps: &[Step], timescale: Timescale) -> Result<Vec<Reply>, LedgerError>;
+
+    /// Leaves it to the caller to make durable what is done: from here on [`Self::transact`] is done when a [`Log::sync`] has returned that
+    /// was called after it. So one can go on deciding in the meantime. `None`: it does so itself.
+    fn log(&mut self) -> Option<Log> {
+        None
+    }
 
     /// Makes the store a ledger if it is none: tables, and the marker without which it is refused. Whether it was none.
     ///
@@ -126,6 +134,26 @@ pub trait Store: Send {
 
     /// What a careful owner should know about how it is kept, sentence by sentence.
     fn notes(&mut self) -> Vec<String>;
+}
+
+/// The file that has to be synced for what was done to be durable.
+#[derive(Debug)]
+pub struct Log {
+    /// Whose it is, for errors.
+    url: String,
+    file: File,
+}
+
+impl Log {
+    /// Makes durable all that was done before.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unreachable`]: then nobody knows what the disk has, and will have after another try.
+    pub fn sync(&self) -> Result<(), LedgerError> {
+        let failed =
+            |error: std::io::Error| LedgerError::Unreachable { url: self.url.clone(), reason: error.to_string() };
+        self.file.sync_data().map_err(failed)
+    }
 }
 
 /// What a store tells of how its rows are written.

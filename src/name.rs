@@ -9,6 +9,7 @@ pub(crate) mod scan;
 use std::fmt;
 use std::net::IpAddr;
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 pub use hostname::{Canonical, Hostname, NameError, canonical};
@@ -147,7 +148,10 @@ impl SetKey {
 
 impl fmt::Display for SetKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        // One of these is in every bucket's name of a set: byte by byte it would be a good part of a decision.
+        let mut digits = [0; 64];
+        HEXLOWER.encode_mut(&self.0, &mut digits);
+        f.write_str(str::from_utf8(&digits).unwrap_or_default())
     }
 }
 

@@ -35,32 +35,21 @@ pub(crate) fn limits() -> Limits {
     Limits { policy, overrides }
 }
 
-/// A bucket that is asked.
+/// A bucket that an order takes from, as plain values.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct Bucket {
     pub(crate) name: String,
     /// In microseconds.
     pub(crate) emission: i64,
     pub(crate) burst: i64,
 }
 
-/// What is checked and written for one order, as plain values.
-#[derive(Clone, Debug)]
-pub(crate) struct Bare {
-    /// The buckets; those that are held first.
-    pub(crate) asked: Vec<Asked>,
-    /// How many are held.
-    pub(crate) held: usize,
-    /// Names and texts of documents; the first, the permit's, has a lease.
-    pub(crate) documents: Vec<(String, String)>,
-    /// The line of the record.
-    pub(crate) record: String,
-}
-
-/// Orders, and what a bare decision about each is told. All is made beforehand: no side is measured with it.
+/// Orders, and the four buckets that each takes from.
 pub(crate) struct Orders {
     requests: Vec<Request>,
-    bare: Vec<Bare>,
+    buckets: Vec<[Bucket; 4]>,
+    /// Of failures in a row, of which an order takes none.
+    pausing: (i64, i64),
 }
 
 impl Orders {
@@ -70,9 +59,14 @@ impl Orders {
             Request::of(&account(order), names, "bench")
         };
         let requests: Vec<_> = (0..count).map(request).collect();
-        let sample = Sample::new();
-        let bare = (0..count).map(|order| sample.of(order, &requests[order])).collect();
-        Self { requests, bare }
+        let limits = limits();
+        let buckets: Vec<_> = requests.iter().map(|request| buckets(request, &limits)).collect();
+        if let (Some(request), Some(buckets)) = (requests.first(), buckets.first()) {
+            check(request, buckets);
+        }
+        let limit = LimitName::FailedAuthorizationsForPausingPerDomainPerAccount;
+        let pausing = bucket(limit, &format!("{} {}", account(0), name(0)), &limits);
+        Self { requests, buckets, pausing: (pausing.emission, pausing.burst) }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -83,65 +77,54 @@ impl Orders {
         &self.requests[order]
     }
 
-    pub(crate) fn bare(&self, order: usize) -> &Bare {
-        &self.bare[order]
+    /// In the order in which the rules name them: orders, failures, certificates of the domain, of the set.
+    pub(crate) fn buckets(&self, order: usize) -> &[Bucket; 4] {
+        &self.buckets[order]
+    }
+
+    /// Emission interval and burst of every order's buckets, and of failures in a row.
+    pub(crate) fn quotas(&self) -> impl Iterator<Item = (i64, i64)> + '_ {
+        self.buckets[0].iter().map(|bucket| (bucket.emission, bucket.burst)).chain([self.pausing])
     }
 }
 
-/// What the gate has written for one order, so that a bare decision writes as many rows with as many bytes.
-struct Sample {
-    bare: Bare,
-    account: String,
-    name: String,
-    set: String,
-    permit: String,
+fn bucket(limit: LimitName, key: &str, limits: &Limits) -> Bucket {
+    let name = bucket_name(limit, key);
+    let quota = quota_of(limits, &name).unwrap_or_else(|| panic!("{name} has a quota"));
+    Bucket { name, emission: quota.emission().nanos() / NS_PER_US, burst: quota.burst().into() }
 }
 
-impl Sample {
-    fn new() -> Self {
-        let (account, name) = (account(0), name(99_999_999));
-        let names = NameSet::parse([name.as_str()]).unwrap_or_else(|error| panic!("{error}"));
-        let store = Box::new(MemoryStore::new(SystemClock));
-        let gate = Gate::new(store, realm(), limits(), SUFFIXES.clone(), Timescale::REAL, [0; 32]);
-        let mut gate = gate.unwrap_or_else(|error| panic!("{error}"));
-        let request = Request::of(&account, names, "bench");
-        let answer = gate.reserve(&request).unwrap_or_else(|error| panic!("{error}"));
-        let Verdict::Allow { permit: Some(permit), .. } = answer.verdict else { panic!("it is allowed") };
-        let (mut held, mut documents, mut record) = (Vec::new(), Vec::new(), String::new());
-        let looked = gate.with_store(|store| {
-            store.cells(&realm().code(), &mut |name, _| held.push(name))?;
-            store.documents(&realm().code(), "", &mut |document| documents.push((document.name, document.body)))?;
-            store.records(0, 1, &mut |line| record = line.body)
-        });
-        looked.unwrap_or_else(|error| panic!("{error}"));
-        documents.sort_by_key(|(name, _)| !name.starts_with("permit"));
-        let count = held.len();
-        // Beside those that it holds it asks whether a failure would pause the name, and whether the name failed lately.
-        let key = format!("{account} {name}");
-        let pausing = bucket_name(LimitName::FailedAuthorizationsForPausingPerDomainPerAccount, &key);
-        let asked = held.into_iter().chain([pausing, format!("Backoff {key}")]).map(|name| {
-            let quota = quota_of(&limits(), &name).unwrap_or_else(|| panic!("{name} has a quota"));
-            Asked { name, emission: quota.emission().nanos() / NS_PER_US, burst: quota.burst().into() }
-        });
-        let bare = Bare { asked: asked.collect(), held: count, documents, record };
-        assert_eq!((bare.asked.len(), bare.held, bare.documents.len()), (6, 4, 2), "what a decision consists of");
-        Self { bare, account, name, set: request.names.key().to_string(), permit: permit.permit }
-    }
+fn buckets(request: &Request, limits: &Limits) -> [Bucket; 4] {
+    let Request { account, names, .. } = request;
+    let name = &names.identifiers()[0];
+    [
+        bucket(LimitName::NewOrdersPerAccount, account, limits),
+        bucket(LimitName::FailedAuthorizationsPerDomainPerAccount, &format!("{account} {name}"), limits),
+        bucket(LimitName::CertificatesPerDomain, &SUFFIXES.domain_of(name), limits),
+        bucket(LimitName::CertificatesPerFqdnSet, &names.key().to_string(), limits),
+    ]
+}
 
-    /// The same for another order.
-    fn of(&self, order: usize, request: &Request) -> Bare {
-        let set = request.names.key().to_string();
-        let (domain, own) = (self.name.trim_start_matches("www."), name(order));
-        let (permit, own_domain) = (format!("{order:016x}"), own.trim_start_matches("www."));
-        let of = |text: &String| {
-            let text = text.replace(&self.account, &account(order)).replace(domain, own_domain);
-            text.replace(&self.set, &set).replace(&self.permit, &permit)
-        };
-        Bare {
-            asked: self.bare.asked.iter().map(|asked| Asked { name: of(&asked.name), ..asked.clone() }).collect(),
-            held: self.bare.held,
-            documents: self.bare.documents.iter().map(|(name, body)| (of(name), of(body))).collect(),
-            record: of(&self.bare.record),
-        }
-    }
+/// That these are the buckets which the gate holds, and that it writes what is written by hand.
+fn check(request: &Request, buckets: &[Bucket; 4]) {
+    let store = Box::new(MemoryStore::new(SystemClock));
+    let gate = Gate::new(store, realm(), limits(), SUFFIXES.clone(), Timescale::REAL, [0; 32]);
+    let mut gate = gate.unwrap_or_else(|error| panic!("{error}"));
+    let answer = gate.reserve(request).unwrap_or_else(|error| panic!("{error}"));
+    assert!(matches!(answer.verdict, Verdict::Allow { permit: Some(_), .. }), "it is allowed");
+    let (mut held, mut documents, mut lines) = (Vec::new(), 0, 0);
+    let looked = gate.with_store(|store| {
+        store.cells(&realm().code(), &mut |name, _| held.push(name))?;
+        store.documents(&realm().code(), "", &mut |_| documents += 1)?;
+        store.records(0, 9, &mut |_| lines += 1)
+    });
+    looked.unwrap_or_else(|error| panic!("{error}"));
+    let mut own = buckets.each_ref().map(|bucket| bucket.name.as_str());
+    held.sort_unstable();
+    own.sort_unstable();
+    assert_eq!(
+        (held.as_slice(), documents, lines),
+        (own.map(str::to_owned).as_slice(), 2, 1),
+        "what a decision consists of"
+    );
 }

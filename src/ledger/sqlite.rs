@@ -3,7 +3,7 @@
 //! The file is in WAL mode and every change is synced before it is told of (`synchronous = FULL`). It must not lie on a network file system:
 //! its locks, and WAL's shared memory, hold on one machine only.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior};
 
 use super::page::{self, Key, Page, Row, whole};
-use super::{Access, Cell, Document, LedgerError, Mark, Record, Reply, SCHEMA, Step, Store, Version, Versions};
+use super::{Access, Cell, Document, LedgerError, Log, Mark, Record, Reply, SCHEMA, Step, Store, Version, Versions};
 use crate::clock::{Clock, Timescale};
 use crate::permits::Tally;
 use crate::time::Timestamp;
@@ -223,11 +223,11 @@ fn load(connection: &Connection, page: &mut Page, step: &Step, at: Timestamp) ->
         })?;
     }
     if step.settled {
-        let mut overdue = connection
-            .prepare_cached("SELECT name FROM documents WHERE realm = ?1 AND lease <= ?2 ORDER BY lease LIMIT ?3")?;
-        let names =
-            overdue.query_map((&step.realm, at.unix_micros(), page.overdue_max()), |row| row.get::<_, String>(0))?;
-        for name in names {
+        // A `LIMIT ?` would be planned anew for every value that is bound to it.
+        let mut overdue =
+            connection.prepare_cached("SELECT name FROM documents WHERE realm = ?1 AND lease <= ?2 ORDER BY lease")?;
+        let names = overdue.query_map((&step.realm, at.unix_micros()), |row| row.get::<_, String>(0))?;
+        for name in names.take(page.overdue_max()) {
             page.overdue((step.realm.clone(), name?));
         }
     }
@@ -286,6 +286,16 @@ impl<C: Clock + Send> Store for SqliteStore<C> {
             Ok(Ok(replies))
         };
         run().map_err(|error| self.failed(&error))?.map_err(|versions| versions.refused(url(&self.path)))
+    }
+
+    fn log(&mut self) -> Option<Log> {
+        // As SQLite itself has the path, which may have been a link. The log is there since the ledger was read, and as long as it is
+        // open here; SQLite locks nothing in it, so that it may be closed. (Closing the file itself would give up all locks of this process.)
+        let path = format!("{}-wal", self.connection.path()?);
+        let file = OpenOptions::new().write(true).open(path).ok()?;
+        // The log is still synced before a checkpoint, and when it begins anew.
+        self.connection.pragma_update(None, "synchronous", "NORMAL").ok()?;
+        Some(Log { url: url(&self.path), file })
     }
 
     fn init(&mut self) -> Result<bool, LedgerError> {

@@ -1,11 +1,12 @@
 //! One thread that asks the store for all who wait in a process: whoever comes while it is busy goes with its next call, and so many
-//! decisions are made durable by one sync or one journey (group commit).
+//! decisions are made durable by one sync or one journey (group commit). Where the store leaves syncing to its caller ([`Store::log`]) another
+//! thread does that: while it syncs what was decided, the first decides for those who came since.
 
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use super::{LedgerError, Reply, Step, Store};
+use super::{LedgerError, Log, Reply, Step, Store};
 use crate::clock::Timescale;
 
 /// How many callers' steps go together at most.
@@ -21,6 +22,13 @@ struct Job {
     answer: mpsc::Sender<Answer>,
 }
 
+/// What was carried out in one call.
+struct Done {
+    answers: Vec<(mpsc::Sender<Answer>, Answer)>,
+    /// Whether there may be something to sync.
+    changes: bool,
+}
+
 /// A handle to the thread; clones share it. It ends with the last of them.
 #[derive(Clone, Debug)]
 pub struct Writer {
@@ -30,9 +38,23 @@ pub struct Writer {
 impl Writer {
     /// Starts the thread.
     #[must_use]
-    pub fn start(store: Box<dyn Store>) -> Self {
+    pub fn start(mut store: Box<dyn Store>) -> Self {
         let (jobs, queue) = sync_channel(WAITING);
-        thread::spawn(move || serve(store, &queue));
+        match store.log() {
+            None => {
+                let answer = |call: Done| {
+                    call.answer(&Ok(()));
+                    true
+                };
+                thread::spawn(move || serve(store, &queue, answer));
+            }
+            Some(log) => {
+                // One call may wait for the sync of another, no more: those who come then go together.
+                let (done, to_sync) = sync_channel(1);
+                thread::spawn(move || sync(&log, &to_sync));
+                thread::spawn(move || serve(store, &queue, |call| done.send(call).is_ok()));
+            }
+        }
         Self { jobs }
     }
 
@@ -51,43 +73,89 @@ impl Writer {
     }
 }
 
-fn serve(mut store: Box<dyn Store>, queue: &Receiver<Job>) {
-    while let Ok(first) = queue.recv() {
+/// Carries out what is in the queue and hands on what came of it, as long as somebody takes it.
+fn serve(mut store: Box<dyn Store>, queue: &Receiver<Job>, hand_on: impl Fn(Done) -> bool) {
+    let mut other = None;
+    while let Some(first) = other.take().or_else(|| queue.recv().ok()) {
         let timescale = first.timescale;
         let mut jobs = vec![first];
-        let mut other = None;
         while jobs.len() < TOGETHER
+            && other.is_none()
             && let Ok(job) = queue.try_recv()
         {
             if job.timescale == timescale {
                 jobs.push(job);
             } else {
                 other = Some(job);
-                break;
             }
         }
-        together(store.as_mut(), jobs, timescale);
-        if let Some(job) = other {
-            let timescale = job.timescale;
-            together(store.as_mut(), vec![job], timescale);
+        if !hand_on(together(store.as_mut(), jobs, timescale)) {
+            return;
         }
     }
 }
 
 /// Carries out all jobs in one call.
-fn together(store: &mut dyn Store, jobs: Vec<Job>, timescale: Timescale) {
+fn together(store: &mut dyn Store, jobs: Vec<Job>, timescale: Timescale) -> Done {
     let (mut steps, mut waiting) = (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()));
     for mut job in jobs {
         waiting.push((job.steps.len(), job.answer));
         steps.append(&mut job.steps);
     }
     let mut replies = store.transact(&steps, timescale).map(Vec::into_iter).map_err(Arc::new);
-    for (count, answer) in waiting {
-        let own = match &mut replies {
-            Ok(replies) => Ok(replies.by_ref().take(count).collect()),
-            Err(error) => Err(Arc::clone(error)),
-        };
-        // Whoever does not wait any more is not told.
-        let _gone = answer.send(own);
+    let own = |(count, answer)| match &mut replies {
+        Ok(replies) => (answer, Ok(replies.by_ref().take(count).collect())),
+        Err(error) => (answer, Err(Arc::clone(error))),
+    };
+    Done { answers: waiting.into_iter().map(own).collect(), changes: steps.iter().any(Step::changes) }
+}
+
+/// Answers what is done when it is durable: all that waits by one sync.
+fn sync(log: &Log, to_sync: &Receiver<Done>) {
+    while let Ok(first) = to_sync.recv() {
+        let calls: Vec<_> = std::iter::once(first).chain(to_sync.try_iter()).collect();
+        let synced = if calls.iter().any(|call| call.changes) { log.sync().map_err(Arc::new) } else { Ok(()) };
+        calls.into_iter().for_each(|call| call.answer(&synced));
+        if synced.is_err() {
+            // A later sync may succeed without what this one should have written: nothing is decided here any more.
+            return;
+        }
+    }
+}
+
+impl Done {
+    /// Tells all who wait, or that it could not be made durable.
+    fn answer(self, synced: &Result<(), Arc<LedgerError>>) {
+        for (waiting, own) in self.answers {
+            // Whoever does not wait any more is not told.
+            let _gone = waiting.send(synced.clone().and(own));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What somebody is told whose call is synced by a file that can't be.
+    fn told(changes: bool) -> Result<usize, String> {
+        let log = Log { url: "sqlite:x".to_owned(), file: std::fs::File::open("/dev/null").unwrap() };
+        let (done, to_sync) = sync_channel(1);
+        let (answer, answered) = channel();
+        done.send(Done { answers: vec![(answer, Ok(Vec::new()))], changes }).unwrap();
+        drop(done);
+        sync(&log, &to_sync);
+        answered.recv().unwrap().map(|replies| replies.len()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_could_not_be_synced_is_an_error() {
+        let error = told(true).unwrap_err();
+        assert!(error.starts_with("the ledger sqlite:x can't be reached: "), "{error}");
+    }
+
+    #[test]
+    fn a_question_needs_no_sync() {
+        assert_eq!(told(false), Ok(0));
     }
 }

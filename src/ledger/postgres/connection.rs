@@ -47,7 +47,7 @@ pub(super) struct Session {
 
 /// The statements that a decision needs.
 pub(super) struct Decisions {
-    pub(super) begin: String,
+    pub(super) lock: Statement,
     pub(super) read: Statement,
     pub(super) save: Statement,
     pub(super) remove: Statement,
@@ -183,7 +183,7 @@ impl Session {
         let decisions = match self.decisions.take() {
             Some(decisions) => decisions,
             None => Decisions {
-                begin: sql.begin(),
+                lock: client.prepare(&sql.lock()).await?,
                 read: client.prepare(&sql.read()).await?,
                 save: client.prepare(&sql.save()).await?,
                 remove: client.prepare(&sql.remove()).await?,

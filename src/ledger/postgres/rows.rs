@@ -1,6 +1,6 @@
 //! Rows as they go to the database and come from it.
 
-use futures_util::future::{join, join3};
+use futures_util::future::join3;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
@@ -85,9 +85,11 @@ pub(super) async fn decide(
     let read = client.query(&decisions.read, &values);
     let changes = steps.iter().any(Step::changes);
     let rows = if changes {
-        // Both are sent at once, and answered one after the other.
-        let (begun, rows) = join(client.batch_execute(&decisions.begin), read).await;
+        // All are sent at once, and answered one after the other.
+        let begin = client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED");
+        let (begun, locked, rows) = join3(begin, client.execute(&decisions.lock, &[]), read).await;
         begun?;
+        locked?;
         rows?
     } else {
         read.await?

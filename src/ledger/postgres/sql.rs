@@ -34,24 +34,29 @@ const MARKER: &str = "
         AND NOT EXISTS (SELECT 1 FROM $.record)
     ON CONFLICT (id) DO NOTHING";
 
-/// Begins a decision: nobody else decides until it ends.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT 1 FROM $.ledger WHERE id = 1 FOR UPDATE";
+/// Nobody else decides from here on until the transaction ends.
+const LOCK: &str = "SELECT 1 FROM $.ledger WHERE id = 1 FOR UPDATE";
 
-/// All rows that steps name, in one statement and so as of one instant, which is when it begins: after the row of [`BEGIN`] is held.
+/// All rows that steps name, in one statement and so as of one instant, which is when it begins: after the row of [`LOCK`] is held.
 /// 1 and 2: cells. 3 and 4: documents. 5: realms whose overdue leases are asked for, 6: how many of each. 7 to 9: the timescale.
+///
+/// Each row is looked up by itself (`LATERAL`, `LIMIT 1`): a join would be planned for as many rows as there are when a session begins, and
+/// in a ledger that was new then go through all of them for ever after.
 const READ: &str = "
     WITH clock AS (SELECT CAST(round(extract(epoch FROM clock_timestamp()) * 1000000) AS BIGINT) AS micros)
     SELECT 0::INT8 AS kind, NULL::TEXT AS realm, NULL::TEXT AS name, l.epoch AS a, l.sequence AS b, clock.micros AS c,
         l.schema AS d, l.writable_from AS e, NULL::TEXT AS body
-    FROM $.ledger AS l, clock
+    FROM $.ledger AS l, clock WHERE l.id = 1
     UNION ALL
     SELECT 1::INT8, c.realm, c.name, c.tat, c.held, c.asked, NULL::INT8, NULL::INT8, NULL::TEXT
-    FROM unnest($1::TEXT[], $2::TEXT[]) AS named (realm, name)
-    JOIN $.cells AS c ON c.realm = named.realm AND c.name = named.name
+    FROM unnest($1::TEXT[], $2::TEXT[]) AS named (realm, name), LATERAL (
+        SELECT * FROM $.cells AS c WHERE c.realm = named.realm AND c.name = named.name LIMIT 1
+    ) AS c
     UNION ALL
     SELECT 2::INT8, d.realm, d.name, d.version, d.lease, NULL::INT8, NULL::INT8, NULL::INT8, d.body
-    FROM unnest($3::TEXT[], $4::TEXT[]) AS named (realm, name)
-    JOIN $.documents AS d ON d.realm = named.realm AND d.name = named.name
+    FROM unnest($3::TEXT[], $4::TEXT[]) AS named (realm, name), LATERAL (
+        SELECT * FROM $.documents AS d WHERE d.realm = named.realm AND d.name = named.name LIMIT 1
+    ) AS d
     UNION ALL
     SELECT 3::INT8, due.realm, due.name, due.lease, NULL::INT8, NULL::INT8, NULL::INT8, NULL::INT8, NULL::TEXT
     FROM clock, unnest($5::TEXT[]) AS settled (realm), LATERAL (
@@ -134,8 +139,8 @@ impl Sql {
         self.of(MARKER).replace("{schema}", &schema.to_string())
     }
 
-    pub(super) fn begin(&self) -> String {
-        self.of(BEGIN)
+    pub(super) fn lock(&self) -> String {
+        self.of(LOCK)
     }
 
     pub(super) fn read(&self) -> String {

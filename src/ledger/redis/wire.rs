@@ -1,15 +1,16 @@
 //! A step as the arguments of decide.lua, and what that answers as a reply.
 
 use std::collections::BTreeMap;
-use std::fmt::{Display, Write as _};
 
+use itoa::{Buffer, Integer};
 use redis::{Cmd, Value};
+use rustc_hash::FxHashMap;
 
 use super::Keys;
 use crate::clock::Timescale;
 use crate::ledger::page::whole;
 use crate::ledger::{
-    Ask, Document, LedgerError, Mark, Motion, Move, Outcome, Reply, SCHEMA, Step, Version, Versions, Write,
+    Ask, Bucket, Document, LedgerError, Mark, Motion, Move, Outcome, Reply, SCHEMA, Step, Version, Versions, Write,
 };
 use crate::time::{NS_PER_US, Timestamp};
 
@@ -21,107 +22,142 @@ fn micros(at: Timestamp) -> i64 {
     whole(at).unix_micros().clamp(-LAST, LAST)
 }
 
-/// A JSON array that is filled value by value.
-#[derive(Default)]
-struct Array(String);
+/// JSON arrays of numbers and words within one array, filled value by value.
+struct Arrays(String);
 
-impl Array {
-    /// One value more; what it is displayed as has to be JSON.
-    fn add(&mut self, value: impl Display) -> &mut Self {
-        self.0.push(if self.0.is_empty() { '[' } else { ',' });
-        // Writing to a string can't fail.
-        _ = write!(self.0, "{value}");
+impl Arrays {
+    fn new() -> Self {
+        Self(String::with_capacity(1_024))
+    }
+
+    /// From here on values go to the next array.
+    fn next(&mut self) -> &mut Self {
+        self.0.push_str(if self.0.is_empty() { "[[" } else { "],[" });
         self
     }
 
-    /// One instant more, or `false`.
-    fn add_instant(&mut self, at: Option<Timestamp>) {
-        match at {
-            Some(at) => self.add(micros(at)),
-            None => self.add(false),
-        };
+    fn place(&mut self) -> &mut String {
+        if !self.0.ends_with('[') {
+            self.0.push(',');
+        }
+        &mut self.0
+    }
+
+    /// One number more.
+    fn add(&mut self, number: impl Integer) -> &mut Self {
+        self.place().push_str(Buffer::new().format(number));
+        self
+    }
+
+    /// One word more.
+    fn add_word(&mut self, word: &str) -> &mut Self {
+        let place = self.place();
+        [r#"""#, word, r#"""#].into_iter().for_each(|part| place.push_str(part));
+        self
+    }
+
+    /// One number more, or `false` where there is none.
+    fn add_if(&mut self, number: Option<impl Integer>) -> &mut Self {
+        match number {
+            Some(number) => self.add(number),
+            None => {
+                self.place().push_str("false");
+                self
+            }
+        }
     }
 
     fn text(mut self) -> String {
-        self.0.push(']');
+        self.0.push_str("]]");
         self.0
     }
 }
 
+/// How many values decide.lua has of a bucket. It knows each by the place of the first.
+const OF_BUCKET: usize = 4;
+
+/// By what decide.lua knows the bucket at that place of the step.
+const fn known_as(bucket: usize) -> usize {
+    OF_BUCKET * bucket + 1
+}
+
 /// `EVALSHA` of the script for that step.
 pub(super) fn command(sha: &str, keys: &Keys, step: &Step, timescale: Timescale) -> Cmd {
-    let (mut values, mut texts) = (Array::default(), Vec::new());
+    let mut values = Arrays::new();
     let (from, to, speed) = timescale.in_micros();
-    values.add(SCHEMA).add(from).add(to).add(speed).add(step.known.epoch).add(step.known.sequence);
+    let (cells, places) = cells(step);
+    values.next().add(SCHEMA).add(from).add(to).add(speed).add(step.known.epoch).add(step.known.sequence);
     values.add(micros(step.valid.0)).add(micros(step.valid.1));
-    values.add(u8::from(step.settled)).add(u8::from(step.opens_epoch)).add(step.expect.len());
-    for (name, version) in &step.expect {
-        texts.push(name.as_str());
+    values.add(u8::from(step.settled)).add(u8::from(step.opens_epoch));
+    values.add(cells.len()).add(u8::from(step.record.is_some()));
+    values.next();
+    for (_, version) in &step.expect {
         match version {
             Version::Unknown => values.add(-1),
             Version::Absent => values.add(0),
             Version::Written(sequence) => values.add(*sequence),
         };
     }
-    buckets(&mut values, &mut texts, step);
-    values.add(step.asks.len());
+    values.next();
+    for (bucket, place) in step.buckets.iter().zip(places) {
+        let quota = bucket.quota.in_micros();
+        values.add(place + 1).add(quota.emission().nanos() / NS_PER_US).add(quota.burst());
+        values.add_if(bucket.floor.map(micros));
+    }
+    values.next();
     for Ask { bucket, burst, tokens, asked, beside } in &step.asks {
         let usable = step.buckets[*bucket].quota.with_burst_at_most(*burst).burst();
-        values
-            .add(bucket + 1)
-            .add(usable)
-            .add(*tokens)
-            .add(u8::from(*asked))
-            .add(beside.map_or(0, |beside| beside + 1));
+        values.add(known_as(*bucket)).add(usable).add(*tokens).add(u8::from(*asked)).add_if(beside.map(known_as));
     }
-    values.add(step.moves.len());
-    for Move { bucket, motion } in &step.moves {
-        values.add(bucket + 1);
-        match *motion {
-            Motion::Hold { asked } => _ = values.add("\"hold\"").add(u8::from(asked)),
-            Motion::Spend { asked } => _ = values.add("\"spend\"").add(u8::from(asked)),
-            Motion::Release { asked } => _ = values.add("\"release\"").add(u8::from(asked)),
-            Motion::Charge { at } => values.add("\"charge\"").add_instant(at),
-            Motion::Try => _ = values.add("\"try\"").add(false),
-            Motion::Raise { until } => values.add("\"raise\"").add_instant(Some(until)),
-        }
-    }
-    writes(&mut values, &mut texts, step);
-    if let Some(record) = &step.record {
-        texts.extend([step.realm.as_str(), record]);
-    }
+    moves(values.next(), step);
+    // Each document once: of two writes the later holds.
+    let last: BTreeMap<&str, &Write> = step.writes.iter().map(|write| (write.name.as_str(), write)).collect();
+    values.next();
+    last.values().for_each(|write| _ = values.add(u8::from(write.body.is_some())));
+
     let mut cmd = redis::cmd("EVALSHA");
     let of = |kind| keys.of(kind, &step.realm);
     cmd.arg(sha).arg(5).arg(&keys.marker).arg(&keys.record).arg(of("cells")).arg(of("documents")).arg(of("leases"));
-    cmd.arg(values.text()).arg(texts);
+    cmd.arg(values.text());
+    step.expect.iter().for_each(|(name, _)| _ = cmd.arg(name));
+    cmd.arg(cells);
+    if let Some(record) = &step.record {
+        cmd.arg(&step.realm).arg(record);
+    }
+    for (name, write) in last {
+        cmd.arg(name).arg(write.body.as_deref().unwrap_or_default());
+        match write.lease.filter(|_| write.body.is_some()) {
+            Some(lease) => cmd.arg(micros(lease)),
+            None => cmd.arg(""),
+        };
+    }
     cmd
 }
 
-/// The cells, each once, and the buckets by the places of their cells.
-fn buckets<'a>(values: &mut Array, texts: &mut Vec<&'a str>, step: &'a Step) {
-    let before = texts.len();
-    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
-    for bucket in &step.buckets {
-        places.entry(&bucket.name).or_insert_with(|| {
-            texts.push(&bucket.name);
-            texts.len() - before
-        });
+/// The names of the step's cells, each once, and for each bucket the place of its cell.
+fn cells(step: &Step) -> (Vec<&str>, Vec<usize>) {
+    let (mut names, mut known) = (Vec::with_capacity(step.buckets.len()), FxHashMap::default());
+    let mut places = Vec::with_capacity(step.buckets.len());
+    for Bucket { name, .. } in &step.buckets {
+        places.push(*known.entry(name.as_str()).or_insert_with(|| {
+            names.push(name.as_str());
+            names.len() - 1
+        }));
     }
-    values.add(places.len()).add(step.buckets.len());
-    for bucket in &step.buckets {
-        let quota = bucket.quota.in_micros();
-        values.add(places[bucket.name.as_str()]).add(quota.emission().nanos() / NS_PER_US).add(quota.burst());
-        values.add_instant(bucket.floor);
-    }
+    (names, places)
 }
 
-/// What is written, each document once: of two writes the later holds. And whether there is a line of the record.
-fn writes<'a>(values: &mut Array, texts: &mut Vec<&'a str>, step: &'a Step) {
-    let last: BTreeMap<&str, &Write> = step.writes.iter().map(|write| (write.name.as_str(), write)).collect();
-    values.add(last.len()).add(u8::from(step.record.is_some()));
-    for (name, write) in last {
-        texts.extend([name, write.body.as_deref().unwrap_or_default()]);
-        values.add(u8::from(write.body.is_some())).add_instant(write.lease.filter(|_| write.body.is_some()));
+fn moves(values: &mut Arrays, step: &Step) {
+    for Move { bucket, motion } in &step.moves {
+        values.add(known_as(*bucket));
+        match *motion {
+            Motion::Hold { asked } => values.add_word("hold").add(u8::from(asked)),
+            Motion::Spend { asked } => values.add_word("spend").add(u8::from(asked)),
+            Motion::Release { asked } => values.add_word("release").add(u8::from(asked)),
+            Motion::Charge { at } => values.add_word("charge").add_if(at.map(micros)),
+            Motion::Try => values.add_word("try").add_if(None::<i64>),
+            Motion::Raise { until } => values.add_word("raise").add(micros(until)),
+        };
     }
 }
 
