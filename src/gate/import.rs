@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use rustc_hash::FxHashMap;
 
-use self::charges::Charges;
+use self::charges::{Charge, Charges};
 use super::document::{BOARD, Counted, Permitted, SetState, set_document, text};
 use super::record::Entry;
 use super::request::GateError;
@@ -299,7 +299,11 @@ impl Gate {
         let mut draft = Draft::new(Step::new(self.code.clone(), self.known), &self.limits, &board);
         for (bucket, place, at) in spent {
             let Some(quota) = quota_of(&self.limits, &bucket) else { continue };
-            if let Some(at) = batch.charges.charged_at(&bucket, quota, place, at) {
+            if let Some(Charge { at, short_until }) = batch.charges.charge(&bucket, quota, place, at) {
+                if short_until > at {
+                    let until = short_until.minus(quota.offset()).plus(quota.emission());
+                    draft.move_token(&bucket, Motion::Raise { until });
+                }
                 draft.move_token(&bucket, Motion::Charge { at: Some(at) });
             }
         }

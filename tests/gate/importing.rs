@@ -183,20 +183,34 @@ proptest! {
     /// One that was broken off comes to the same when it is done again.
     #[test]
     fn what_was_broken_off_goes_on(rows in rows(), cut in any::<Index>()) {
-        let limits = narrow();
-        let place = Place::memory();
-        let mut gate = gate(&place, &limits);
-        let imported = read(&[&table(&rows)]);
-        let cut = cut.index(imported.issuances.len() + 1);
-        let begun = Imported { issuances: imported.issuances[..cut].to_vec(), ..imported.clone() };
-        prop_assert_eq!(count(&mut gate, &begun).counted, cut as u64);
-        let rest = count(&mut gate, &imported);
-        prop_assert_eq!((rest.counted, rest.known), ((rows.len() - cut) as u64, cut as u64));
-        let (expected, dropped) = at_the_ca(&rows, &limits);
-        if !dropped {
-            prop_assert_eq!(short(place.open().as_mut()), expected);
-        }
+        goes_on(&rows, cut.index(rows.len() + 1));
     }
+}
+
+/// Counts the oldest `cut` certificates, then all of them.
+#[track_caller]
+fn goes_on(rows: &[Row], cut: usize) {
+    let limits = narrow();
+    let place = Place::memory();
+    let mut gate = gate(&place, &limits);
+    let imported = read(&[&table(rows)]);
+    let begun = Imported { issuances: imported.issuances[..cut].to_vec(), ..imported.clone() };
+    assert_eq!(count(&mut gate, &begun).counted, cut as u64);
+    let rest = count(&mut gate, &imported);
+    assert_eq!((rest.counted, rest.known), ((rows.len() - cut) as u64, cut as u64));
+    let (expected, dropped) = at_the_ca(rows, &limits);
+    if !dropped {
+        assert_eq!(short(place.open().as_mut()), expected);
+    }
+}
+
+/// What the first import takes for flowed back keeps the bucket short of full for what comes next.
+#[test]
+fn what_was_broken_off_among_old_certificates_goes_on() {
+    let ago = [530_545, 432_000, 345_600, 279_846, 184_946, 98_546, 20_646];
+    let sets = [2, 1, 1, 0, 0, 2, 0];
+    let rows: Vec<Row> = sets.into_iter().zip(ago).zip(1..).map(|((set, ago), serial)| (set, ago, serial)).collect();
+    (0..=rows.len()).for_each(|cut| goes_on(&rows, cut));
 }
 
 /// The properties' histories are of all kinds.

@@ -6,12 +6,16 @@
 //!
 //! A bucket that the ledger knows to have been short of full until some time later than a certificate is charged as of that later time:
 //! the store takes an empty bucket to drop what does not fit, and as of the earlier time it could not know what was spent in between.
+//!
+//! What an import that was broken off has counted may have been left out since it had flowed back, as far as was known then: so an old
+//! certificate is charged to a bucket that is at least as short of full as those before it have made it.
 
 use std::hash::{Hash as _, Hasher as _};
 
 use rustc_hash::{FxHashMap, FxHasher};
 
-use crate::gcra::{Cost, Quota};
+use crate::gcra::Quota;
+use crate::permits::Tally;
 use crate::time::Timestamp;
 
 /// What is known of the buckets of certificates before they are charged.
@@ -26,12 +30,21 @@ pub(super) struct Charges {
 }
 
 /// A bucket that has been short of full for a time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Short {
     /// Until when.
     until: Timestamp,
-    /// The place of the certificate with which that began.
-    first: usize,
+    /// The places of its certificates since that began, in order, and until when it was short before each.
+    since: Vec<(usize, Timestamp)>,
+}
+
+/// How a certificate is charged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Charge {
+    /// As of when.
+    pub(super) at: Timestamp,
+    /// Until when the bucket was short of full before it, at least.
+    pub(super) short_until: Timestamp,
 }
 
 impl Charges {
@@ -45,21 +58,26 @@ impl Charges {
         if self.still_counts(quota, at) {
             return;
         }
-        let short = self.short.entry(hash(bucket)).or_insert(Short { until: at, first: place });
+        let short = self.short.entry(hash(bucket)).or_insert(Short { until: at, since: Vec::new() });
         if short.until <= at {
-            short.first = place;
+            short.since.clear();
         }
-        short.until = quota.spent(Some(short.until), at, Cost::ONE);
+        let before = short.until.max(at);
+        short.since.push((place, before));
+        let tally = Tally { tat: Some(before), held: 0 };
+        short.until = tally.spent(quota, at).tat.unwrap_or(before);
     }
 
-    /// As of when the certificate of that place, issued at that time, is charged; `None`: that has flowed back.
-    pub(super) fn charged_at(&self, bucket: &str, quota: Quota, place: usize, at: Timestamp) -> Option<Timestamp> {
-        let reaches = |short: &Short| place >= short.first && self.still_counts(quota, short.until);
-        if !self.still_counts(quota, at) && !self.short.get(&hash(bucket)).is_some_and(reaches) {
-            return None;
+    /// How the certificate of that place, issued at that time, is charged; `None`: that has flowed back.
+    pub(super) fn charge(&self, bucket: &str, quota: Quota, place: usize, at: Timestamp) -> Option<Charge> {
+        let mut short_until = at;
+        if !self.still_counts(quota, at) {
+            let short = self.short.get(&hash(bucket)).filter(|short| self.still_counts(quota, short.until))?;
+            let found = short.since.binary_search_by_key(&place, |(place, _)| *place).ok()?;
+            short_until = short.since[found].1;
         }
         let full_at = self.full_at.get(bucket).map_or(at, |full_at| (*full_at).min(self.now));
-        Some(at.max(full_at))
+        Some(Charge { at: at.max(full_at), short_until })
     }
 
     /// Whether a token that was spent then has not surely flowed back.
@@ -89,8 +107,8 @@ mod tests {
         let known = full_at.map(|seconds| ("b".to_owned(), at(seconds)));
         let mut charges = Charges::new(at(0), known.into_iter().collect());
         issued.iter().enumerate().for_each(|(place, seconds)| charges.follow("b", quota, place, at(*seconds)));
-        let charged = |(place, seconds): (usize, &i64)| charges.charged_at("b", quota, place, at(*seconds));
-        let told: Vec<_> = issued.iter().enumerate().filter_map(charged).collect();
+        let charged = |(place, seconds): (usize, &i64)| charges.charge("b", quota, place, at(*seconds));
+        let told: Vec<_> = issued.iter().enumerate().filter_map(charged).map(|charge| charge.at).collect();
         assert_eq!(told, expected.iter().map(|seconds| at(*seconds)).collect::<Vec<_>>(), "{issued:?}");
     }
 
