@@ -157,7 +157,9 @@ impl Engine {
                 self.standing.last_issued_at = self.standing.last_issued_at.max(Some(certified.issued_at));
                 watch(Event::Issued(self.jobs.job(id), &certified.permit));
                 if let Some(slot) = &certified.untold {
-                    watch(Event::NoLedger("it did not learn of a certificate, and is told again"));
+                    watch(Event::NoLedger(
+                        "it did not learn of a certificate: it is told again, at the latest by the next start",
+                    ));
                     self.catch_up(certified.permit.clone(), Arc::clone(slot));
                 }
                 if self.settings.keeps {

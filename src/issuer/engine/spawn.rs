@@ -3,7 +3,9 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use super::{Engine, Event, Told};
+use tokio::time::timeout;
+
+use super::{Engine, Event, GRACE, Told};
 use crate::agent::{Action, CertificateId, Class, Window};
 use crate::gate::{GateError, Replaces, Request, Task};
 use crate::issuer::order::{Orders, Outcome};
@@ -43,10 +45,14 @@ impl Engine {
         });
     }
 
-    /// Tells the gate of a certificate until it knows.
+    /// Tells the gate of a certificate until it knows; where nothing is waited for, for a while.
     pub(super) fn catch_up(&mut self, permit: String, slot: Arc<Slot>) {
-        let orders = Arc::clone(&self.orders);
-        self.spawn(async move { Told::Kept(orders.catch_up(permit, slot).await) });
+        let (orders, once) = (Arc::clone(&self.orders), self.settings.once);
+        self.spawn(async move {
+            let told = orders.catch_up(permit, slot);
+            let told = if once { timeout(GRACE, told).await.unwrap_or(Ok(())) } else { told.await };
+            Told::Kept(told)
+        });
     }
 
     fn ask_window(&mut self, id: CertificateId) {
