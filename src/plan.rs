@@ -180,7 +180,7 @@ pub fn plan_from<'a>(
         return Err(PlanError::Reserve(options.reserve_rate));
     }
     let jobs = draft.jobs(&usable);
-    let scheduled = schedule_all(&draft, &jobs, jobs.tight_lanes(&usable), &usable);
+    let scheduled = schedule_all(&draft, &jobs, &jobs.tight_lanes(&usable), &usable);
     drop(jobs);
     let orders = merge(&scheduled.placed, &draft);
     let summary = summary::summarize(&usable, &draft, &orders, &scheduled);
@@ -236,17 +236,17 @@ struct Scheduled {
     moved: bool,
 }
 
-fn schedule_all(draft: &Draft, jobs: &Jobs<'_>, tight: TightLanes, usable: &Usable<'_>) -> Scheduled {
+fn schedule_all(draft: &Draft, jobs: &Jobs<'_>, tight: &TightLanes, usable: &Usable<'_>) -> Scheduled {
     let options = usable.options;
-    let bound_at = lower_bound(draft, jobs, &tight, usable);
+    let bound_at = lower_bound(draft, jobs, tight, usable);
     let bound_without_reserve_at = (options.reserve_rate > Share::default()).then(|| {
         let options = Options { reserve_rate: Share::default(), ..options.clone() };
-        lower_bound(draft, jobs, &tight, &Usable::new(usable.inventory, usable.limits, &options, usable.opening))
+        lower_bound(draft, jobs, tight, &Usable::new(usable.inventory, usable.limits, &options, usable.opening))
     });
     let account = |account| usable.account(account);
     let terms = Terms { start: options.start, margin: draft.margin, account: &account };
     let attempt = |aim: Aim| {
-        let placed = schedule::schedule(jobs, &tight, &terms, aim);
+        let placed = schedule::schedule(jobs, tight, &terms, aim);
         let late = lateness(&placed, jobs);
         (placed, late)
     };
@@ -254,7 +254,7 @@ fn schedule_all(draft: &Draft, jobs: &Jobs<'_>, tight: TightLanes, usable: &Usab
     let (mut placed, mut late) = match &draft.kept {
         None => attempt(Aim::Finish(bound_at)),
         Some(kept) => {
-            let placed = replan::schedule(jobs, &tight, usable, draft.margin, kept);
+            let placed = replan::schedule(jobs, tight, usable, draft.margin, kept);
             let late = lateness(&placed, jobs);
             (placed, late)
         }
@@ -282,7 +282,7 @@ fn schedule_all(draft: &Draft, jobs: &Jobs<'_>, tight: TightLanes, usable: &Usab
     // What lies within the margin is the margin's: no schedule alone can tell it from an urgency's.
     let is_later = || finish(&placed) > finish(&attempt(Aim::FinishAlone(bound_at)).0);
     let moved = jobs.urgencies().len() > 1 && finish(&placed) > bound_at.plus(draft.margin) && is_later();
-    let lanes = tight.lanes.into_iter().map(|(lane, _)| lane).collect();
+    let lanes = tight.lanes.iter().map(|(lane, _)| *lane).collect();
     Scheduled { placed, lanes, bound_at, bound_without_reserve_at, lateness: late, moved }
 }
 

@@ -181,8 +181,7 @@ impl Orders {
     /// Tells the gate that the certificate has come; whether it knows now.
     async fn tell_issued(&self, permit: &str) -> bool {
         let number = permit.to_owned();
-        let told = self.desk.ask(move |gate| gate.commit(&number)).await;
-        matches!(told, Ok(_) | Err(GateError::NoPermit(_) | GateError::Permit { .. }))
+        settled(self.desk.ask(move |gate| gate.commit(&number)).await).is_ok()
     }
 
     fn open(&self, item: &Item, permit: &str, replaces: Option<String>) -> OpenOrder {
@@ -338,11 +337,7 @@ impl Work<'_> {
 
     async fn lost(self, why: String) -> Result<Outcome, OrderError> {
         let number = self.open.permit.clone();
-        match self.orders.desk.ask(move |gate| gate.lost(&number)).await {
-            // It has been settled already, or its lease has ended: that says the same.
-            Ok(_) | Err(GateError::Permit { .. } | GateError::NoPermit(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
+        settled(self.orders.desk.ask(move |gate| gate.lost(&number)).await)?;
         self.end().await?;
         Ok(Outcome::Lost(why))
     }
@@ -360,8 +355,7 @@ impl Work<'_> {
     /// Tells the gate; whether it knows now.
     async fn tell_failed(&self, names: Vec<String>) -> bool {
         let number = self.open.permit.clone();
-        let told = self.orders.desk.ask(move |gate| gate.fail(&number, &names)).await;
-        matches!(told, Ok(_) | Err(GateError::Permit { .. } | GateError::NoPermit(_)))
+        settled(self.orders.desk.ask(move |gate| gate.fail(&number, &names)).await).is_ok()
     }
 
     async fn settle(&mut self, outcome: Outcome) -> Result<Outcome, OrderError> {
@@ -375,10 +369,7 @@ impl Work<'_> {
     /// Gives the permit back: nothing was sent.
     async fn cancel(&self) -> Result<(), OrderError> {
         let number = self.open.permit.clone();
-        match self.orders.desk.ask(move |gate| gate.cancel(&number)).await {
-            Ok(_) | Err(GateError::Permit { .. } | GateError::NoPermit(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
+        settled(self.orders.desk.ask(move |gate| gate.cancel(&number)).await)?;
         self.end().await
     }
 
@@ -392,5 +383,13 @@ impl Work<'_> {
     async fn end(&self) -> Result<(), OrderError> {
         let (slot, permit) = (Arc::clone(self.slot), self.open.permit.clone());
         blocking(move || slot.end(&permit)).await
+    }
+}
+
+/// What the gate says to an order's end. Where its permit has been settled already, or its lease has ended, there is nothing more to tell.
+fn settled<T>(told: Result<T, GateError>) -> Result<(), GateError> {
+    match told {
+        Ok(_) | Err(GateError::Permit { .. } | GateError::NoPermit(_)) => Ok(()),
+        Err(error) => Err(error),
     }
 }

@@ -1,6 +1,7 @@
 //! What would help: the smallest change with which a plan meets its deadlines, or finishes much earlier. Each change that is named was
 //! found by planning with it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::bucket::{Bucket, bucket_of};
@@ -104,7 +105,7 @@ pub fn advise(today: &Plan<'_>) -> Advice {
         };
         let Ok(draft) = draft else { continue };
         let jobs = draft.jobs(&usable);
-        let outcome = attempt(&draft, &jobs, jobs.tight_lanes(&usable), &usable);
+        let outcome = attempt(&draft, &jobs, &jobs.tight_lanes(&usable), &usable);
         let step = Step { change, finish_at: outcome.finish_at, meets_deadlines: outcome.meets_deadlines() };
         if step.finish_at < finish || step.meets_deadlines && missed {
             advice.steps.push(step);
@@ -186,7 +187,7 @@ impl Outcome {
     }
 }
 
-fn attempt(draft: &Draft, jobs: &Jobs<'_>, tight: TightLanes, usable: &Usable<'_>) -> Outcome {
+fn attempt(draft: &Draft, jobs: &Jobs<'_>, tight: &TightLanes, usable: &Usable<'_>) -> Outcome {
     let scheduled = schedule_all(draft, jobs, tight, usable);
     let placed = &scheduled.placed;
     let last_new = placed.iter().rfind(|order| jobs.held(order.job).is_none()).or_else(|| placed.last());
@@ -230,7 +231,7 @@ fn overrides_for_deadline(today: &Plan<'_>, jobs: &Jobs<'_>) -> Option<Step> {
     let mut limits = today.limits.clone();
     loop {
         let usable = usable_under(today, &limits);
-        let outcome = attempt(&today.draft, jobs, jobs.tight_lanes(&usable), &usable);
+        let outcome = attempt(&today.draft, jobs, &jobs.tight_lanes(&usable), &usable);
         if outcome.meets_deadlines() {
             let name = |(bucket, tier): (&Bucket, &u64)| {
                 let (limit, key) = limit_of(today, *bucket)?;
@@ -276,17 +277,17 @@ fn override_for_finish(today: &Plan<'_>, jobs: &Jobs<'_>, finish: Timestamp) -> 
         limits.overrides.set(limit, &key, more);
         limits
     };
-    let tight_today = jobs.tight_lanes(&usable_under(today, today.limits));
-    let half = today.options.start.plus(Span::from_nanos(finish.since(today.options.start).nanos() / 2));
     // An account's tokens change nothing for the domains.
     let of_account = limit == LimitName::NewOrdersPerAccount;
-    let mut best: Option<(Timestamp, u64, Limits, TightLanes)> = None;
+    let tight_today = of_account.then(|| jobs.tight_lanes(&usable_under(today, today.limits)));
+    let half = today.options.start.plus(Span::from_nanos(finish.since(today.options.start).nanos() / 2));
+    let mut best: Option<(Timestamp, u64, Limits, Cow<'_, TightLanes>)> = None;
     let mut tier = None;
     while let Some((next, more)) = next_tier(today, limit, tier) {
         tier = Some(next);
         let limits = with(more);
         let usable = usable_under(today, &limits);
-        let tight = if of_account { tight_today.clone() } else { jobs.tight_lanes(&usable) };
+        let tight = tight_today.as_ref().map_or_else(|| Cow::Owned(jobs.tight_lanes(&usable)), Cow::Borrowed);
         let bound = lower_bound(&today.draft, jobs, &tight, &usable);
         if bound < best.as_ref().map_or(finish, |(best, ..)| *best) {
             best = Some((bound, next, limits, tight));
@@ -296,7 +297,7 @@ fn override_for_finish(today: &Plan<'_>, jobs: &Jobs<'_>, finish: Timestamp) -> 
         }
     }
     let (_, tier, limits, tight) = best?;
-    let outcome = attempt(&today.draft, jobs, tight, &usable_under(today, &limits));
+    let outcome = attempt(&today.draft, jobs, &tight, &usable_under(today, &limits));
     let change = Change::Overrides { overrides: name_it(today.limits, limit, key, tier).into_iter().collect() };
     let step = Step { change, finish_at: outcome.finish_at, meets_deadlines: outcome.meets_deadlines() };
     (step.finish_at < finish).then_some(step)

@@ -41,7 +41,7 @@ impl<'a> Usable<'a> {
 
     pub(super) fn account(&self, account: usize) -> Option<Stock> {
         let full = self.full_account(account)?;
-        let quota = full.with_burst_at_most(self.options.headroom.leaves(full.burst()));
+        let quota = self.but_headroom(full);
         // `plan` has refused a reserve that leaves nothing.
         let quota = quota.slowed(self.options.reserve_rate.parts()).unwrap_or(quota);
         let spent = self.opening.map(|opening| opening.of_account(self.inventory, dense(account)));
@@ -53,24 +53,30 @@ impl<'a> Usable<'a> {
             Some(account) => self
                 .limits
                 .quota(LimitName::CertificatesPerDomainPerAccount, &self.inventory.accounts[account as usize]),
-            None => {
-                let default = self.limits.policy.limit(LimitName::CertificatesPerDomain).map(|limit| limit.quota);
-                self.domain_overrides.get(&lane.domain).copied().or(default)
-            }
+            None => self.domain_overrides.get(&lane.domain).copied().or_else(|| self.full_domain()),
         }
+    }
+
+    /// A domain's bucket over all accounts, where it has no override.
+    fn full_domain(&self) -> Option<Quota> {
+        self.limits.policy.limit(LimitName::CertificatesPerDomain).map(|limit| limit.quota)
+    }
+
+    /// Less what is left to orders that nobody planned.
+    fn but_headroom(&self, full: Quota) -> Quota {
+        full.with_burst_at_most(self.options.headroom.leaves(full.burst()))
     }
 
     /// What every domain's bucket over all accounts can give at the start, whichever domain it is; 0 where that is not known.
     pub(super) fn ample(&self) -> u32 {
-        let default = self.limits.policy.limit(LimitName::CertificatesPerDomain).map(|limit| limit.quota);
-        let bursts = self.domain_overrides.values().copied().chain(default).map(|full| full.burst());
-        let leaves = |burst| self.options.headroom.leaves(burst);
-        if self.opening.is_some() { 0 } else { bursts.map(leaves).min().unwrap_or_default() }
+        let bursts = self.domain_overrides.values().copied().chain(self.full_domain());
+        let bursts = bursts.map(|full| self.but_headroom(full).burst());
+        if self.opening.is_some() { 0 } else { bursts.min().unwrap_or_default() }
     }
 
     pub(super) fn lane(&self, lane: Lane) -> Option<Stock> {
         let full = self.full_lane(lane)?;
-        let quota = full.with_burst_at_most(self.options.headroom.leaves(full.burst()));
+        let quota = self.but_headroom(full);
         let spent = self.opening.map(|opening| opening.of_lane(self.inventory, lane));
         Some(Stock::new(full, quota, spent.unwrap_or_default(), self.options.start))
     }

@@ -123,16 +123,8 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|error| unreachable!("a string is JSON: {error}"))
 }
 
-/// For what is short, and there may be millions of it.
 fn push_json(out: &mut Vec<u8>, text: &str) {
-    let needs_care = |byte: &u8| *byte < b' ' || matches!(byte, b'"' | b'\\');
-    if text.as_bytes().iter().any(needs_care) {
-        out.extend_from_slice(json(&text).as_bytes());
-    } else {
-        out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
-        out.push(b'"');
-    }
+    serde_json::to_writer(out, text).unwrap_or_else(|error| unreachable!("a string is JSON: {error}"));
 }
 
 fn bound_by(limit: Cause, key: &str) -> String {
