@@ -38,6 +38,7 @@ pub mod journal;
 mod leave;
 mod names;
 mod opening;
+mod permitted;
 mod prune;
 mod queue;
 mod record;
@@ -46,12 +47,13 @@ mod reserve;
 mod stakes;
 pub mod verify;
 
-pub use document::{Board, Counted, Freeze, Hand, Paused, Permitted, Rehearsal, Scope, SetState, Shadowed, Task};
+pub use document::{Board, Counted, Freeze, Hand, Paused, Rehearsal, Scope, SetState, Task};
 pub use events::{PAUSED, Refusal};
 pub use import::ImportedLedger;
 pub use issued::IssuedOrders;
 pub use leave::Permit;
 pub use names::parse;
+pub use permitted::{Permitted, Shadowed, Stake};
 pub use prune::Pruned;
 pub use record::Entry;
 pub use request::{Answer, Blocking, Dispatch, GateError, Never, Replaces, Request, Told, Verdict};
@@ -72,8 +74,8 @@ use crate::time::{Span, Timestamp};
 const TOLERANCE: Span = Span::from_seconds(1);
 /// How often a decision is made anew because others changed what it rests on.
 const ATTEMPTS: u32 = 1_000;
-/// How many orders a model may know before it is thrown away: it never forgets any.
-const ORDERS_MAX: usize = 10_000;
+/// How many orders the model may know before it is made to forget them: no decision needs another's, and few lie near at hand.
+const ORDERS_MAX: usize = 256;
 /// How many documents may be kept at hand.
 const DOCUMENTS_MAX: usize = 10_000;
 
@@ -83,7 +85,6 @@ pub struct Gate {
     realm: Realm,
     code: String,
     limits: Limits,
-    fresh: Model,
     model: Model,
     orders: usize,
     timescale: Timescale,
@@ -166,7 +167,6 @@ impl Gate {
             code: realm.code(),
             realm,
             limits,
-            fresh: model.clone(),
             model,
             orders: 0,
             timescale,
@@ -265,15 +265,18 @@ impl Gate {
         Ok(self.transact(step)?.at)
     }
 
-    /// A new number for a permit or a ticket.
-    fn number(&mut self) -> String {
-        format!("{:016x}", self.random.next_u64())
+    /// A new number for a permit that is reserved at `at`: the second in eight digits, so that stores keep those together that are made
+    /// and looked up together, and 48 bits of chance.
+    fn number(&mut self, at: Timestamp) -> String {
+        let second = at.unix_micros().div_euclid(1_000_000).rem_euclid(1 << 32);
+        format!("{second:08x}{:012x}", self.random.next_u64() >> 16)
     }
 
     /// The order, as a number of the model.
     fn order(&mut self, account: &str, names: &crate::name::NameSet) -> crate::rules::OrderId {
         if self.orders >= ORDERS_MAX {
-            (self.model, self.orders) = (self.fresh.clone(), 0);
+            self.model.forget();
+            self.orders = 0;
         }
         self.orders += 1;
         self.model.order(account, names)

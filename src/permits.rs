@@ -317,8 +317,10 @@ pub struct Life {
     /// When it was changed last.
     pub changed_at: Timestamp,
     /// Whether the CA has counted the order for sure, and its token is spent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub accepted: bool,
     /// When all that it held was spent because nobody knew what came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_at: Option<Timestamp>,
 }
 

@@ -94,6 +94,14 @@ impl Model {
         }
     }
 
+    /// Forgets every order, name and bucket; ids that were given are worth nothing any more.
+    pub fn forget(&mut self) {
+        self.registry = Arc::default();
+        self.buckets = Buckets::default();
+        self.issued.clear();
+        self.paused.clear();
+    }
+
     /// The limits in force.
     #[must_use]
     pub const fn limits(&self) -> &Limits {

@@ -1,6 +1,7 @@
 //! What a person says to the whole realm: stop and go on; and what was lost.
 
-use super::document::{BOARD, Board, Freeze, Paused, Permitted, Scope, text};
+use super::document::{BOARD, Board, Freeze, Paused, Scope, text};
+use super::permitted::Permitted;
 use super::record::Entry;
 use super::request::{GateError, Request};
 use super::{Gate, document};

@@ -6,8 +6,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::{Document, LedgerError, Version};
-use crate::permits::{Claim, Life, Sending};
-use crate::rules::Part;
 use crate::time::Timestamp;
 
 /// The name of the document with what holds for the whole realm.
@@ -145,63 +143,6 @@ pub struct Counted {
     /// When the permit was reserved: it was not issued before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-}
-
-/// A permit and all that was said about it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Permitted {
-    /// Its number.
-    pub permit: String,
-    /// The account that orders.
-    pub account: String,
-    /// The names.
-    pub names: Vec<String>,
-    /// The set's key.
-    pub set: String,
-    /// To whom it was given.
-    pub holder: String,
-    /// Whose certificate it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tenant: Option<String>,
-    /// The profile that the order asks for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub profile: Option<String>,
-    /// The certificate that the order replaces.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replaces: Option<String>,
-    /// The order of a plan that it is for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub task: Option<Task>,
-    /// What exempts it.
-    pub claim: Claim,
-    /// Whether its holder says when it sends.
-    pub sending: Sending,
-    /// Where it is.
-    pub life: Life,
-    /// The buckets that it has at stake: name, what of the order takes the token, whether the CA asks.
-    pub stakes: Vec<(String, Part, bool)>,
-    /// Names whose validation failed.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub failed: Vec<String>,
-    /// What the CA said when it refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refusal: Option<String>,
-    /// In shadow mode: what would have been said. It was let pass all the same.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shadow: Option<Shadowed>,
-}
-
-/// What the gate would have said, in shadow mode.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Shadowed {
-    /// `allow`, `later` or `never`.
-    pub verdict: String,
-    /// When it would have been let go.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry_at: Option<Timestamp>,
-    /// Because of what.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub blocking: Vec<String>,
 }
 
 /// How often in a row a name failed.

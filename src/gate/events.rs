@@ -1,9 +1,10 @@
 //! What becomes of a permit: what its holder, its lease or a person says, and what that does to the buckets.
 
 use super::document::{
-    BOARD, Counted, Failures, Hand, Permitted, SetState, failures_document, permit_document, set_document, text,
+    BOARD, Counted, Failures, Hand, SetState, failures_document, permit_document, set_document, text,
 };
 use super::leave::Permit as Leave;
+use super::permitted::Permitted;
 use super::record::Entry;
 use super::request::{Dispatch, GateError, Never, Told};
 use super::reserve::blocking;
@@ -128,7 +129,7 @@ impl Gate {
     pub fn refused(&mut self, permit: &str, refusal: &Refusal) -> Result<Told, GateError> {
         let detail = refusal.detail.as_deref().unwrap_or_default();
         let sentence = Sentence::parse(detail);
-        let stakes = self.permit(permit)?.stakes;
+        let stakes = self.permit(permit)?.buckets();
         let told = News {
             refusal: Some(detail.to_owned()),
             bucket: sentence.as_ref().and_then(|sentence| named(sentence, &stakes)),
@@ -269,21 +270,22 @@ impl Gate {
             return Ok((step, Err(Never::Frozen(freeze.clone()))));
         }
         let state = life.state();
+        let stakes = before.buckets();
         let mut draft = Draft::new(step, &self.limits, &board);
         if asks && before.life.state == State::Reserved {
             if let Some(until) = before.claim.until() {
                 draft.step.valid.1 = until;
             }
             // Its own token is among those held, so no more are asked for.
-            let asked = before.stakes.iter().filter(|(_, _, asked)| *asked);
+            let asked = stakes.iter().filter(|(_, _, asked)| *asked);
             asked.for_each(|(bucket, ..)| draft.ask_for_held(bucket));
         }
         let failed = places(&before.names, &told.failed);
-        draft.move_stakes(&before.stakes, &moves, &failed);
+        draft.move_stakes(&stakes, &moves, &failed);
         if let Some(until) = moves.raise {
             // A bucket that nothing is known of is none.
             let named = told.bucket.as_ref().filter(|named| draft.bucket(named).is_some());
-            let asked = before.stakes.iter().filter(|(_, _, asked)| *asked && named.is_none());
+            let asked = stakes.iter().filter(|(_, _, asked)| *asked && named.is_none());
             let raised: Vec<_> = asked.map(|(bucket, ..)| bucket).chain(named).collect();
             raised.into_iter().for_each(|bucket| draft.move_token(bucket, Motion::Raise { until }));
         }

@@ -15,7 +15,8 @@ use std::ops::Range;
 use rustc_hash::FxHashMap;
 
 use self::charges::{Charge, Charges};
-use super::document::{BOARD, Counted, Permitted, SetState, set_document, text};
+use super::document::{BOARD, Counted, SetState, set_document, text};
+use super::permitted::Permitted;
 use super::record::Entry;
 use super::request::GateError;
 use super::stakes::{Draft, quota_of};

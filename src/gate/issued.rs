@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Gate;
-use super::document::{PERMIT, Permitted, SET, SetState, Task, read};
+use super::document::{PERMIT, SET, SetState, Task, read};
+use super::permitted::Permitted;
 use super::request::GateError;
 use crate::ledger::{Document, LedgerError};
 use crate::name::SetKey;

@@ -1,7 +1,8 @@
 //! Leave to send one order: what the one function that can send an order takes.
 
 use super::Gate;
-use super::document::{Permitted, SetState, Task, set_document, text};
+use super::document::{SetState, Task, set_document, text};
+use super::permitted::Permitted;
 use super::record::Entry;
 use super::request::{GateError, Told};
 use crate::ledger::{Realm, Step, Write};

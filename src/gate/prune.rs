@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Gate;
-use super::document::{Board, Failures, PERMIT, Permitted, SET, SetState, read, text};
+use super::document::{Board, Failures, PERMIT, SET, SetState, read, text};
+use super::permitted::Permitted;
 use super::request::GateError;
 use super::verify::{Base, replayed};
 use crate::ledger::{Cell, Document, LedgerError, Mark, Outcome, Step, Store, Version, Write};

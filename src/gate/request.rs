@@ -8,8 +8,9 @@ use crate::plan::Share;
 use crate::rules::Exemption;
 use crate::time::{Span, Timestamp};
 
-use super::document::{Freeze, Permitted, Task};
+use super::document::{Freeze, Task};
 use super::leave::Permit;
+use super::permitted::Permitted;
 
 /// May this order go out?
 #[derive(Clone, PartialEq, Eq, Debug)]

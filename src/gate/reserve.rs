@@ -1,7 +1,8 @@
 //! Asking for a permit.
 
-use super::document::{Board, Hand, PERMIT, Permitted, QUEUE, SetState, Shadowed, permit_document, set_document, text};
+use super::document::{Board, Hand, PERMIT, QUEUE, SetState, permit_document, set_document, text};
 use super::names;
+use super::permitted::{Permitted, Shadowed};
 use super::queue::{Comer, Queue};
 use super::record::Entry;
 use super::request::{Answer, Blocking, GateError, Never, Request, Verdict};
@@ -150,7 +151,7 @@ impl Gate {
             if let (Err(never), false) = (&refused, mode.lets_pass()) {
                 return Ok((Step::new(gate.code.clone(), gate.known), Made::Never(never.clone())));
             }
-            let number = number.get_or_insert_with(|| gate.number()).clone();
+            let number = number.get_or_insert_with(|| gate.number(view.at)).clone();
             gate.draft(request, mode, &set, &number, view)
         })?;
         if let (Made::Never(_) | Made::InHand(_) | Made::Mine(_), Mode::Take(Some(ticket))) = (&made, mode) {
@@ -244,8 +245,7 @@ impl Gate {
         let entry = Entry::new("reserve", Some(number), &request.holder)
             .with("account", Some(&request.account))
             .with("names", Some(&permitted.names))
-            .with("lease_end", Some(lease_end))
-            .with("exemption", Some(claim.exemption()));
+            .with("exemption", Some(claim.exemption()).filter(|exemption| *exemption != Exemption::None));
         step.record = Some(entry.text_with(&step));
         Ok((step, Made::Asked(claim.exemption(), Some(Box::new(permitted)))))
     }
@@ -376,7 +376,7 @@ fn permitted(
     permit: &Permit,
     stakes: Vec<(String, Part, bool)>,
 ) -> Permitted {
-    Permitted {
+    let mut permitted = Permitted {
         permit: number.to_owned(),
         account: request.account.clone(),
         names: request.names.identifiers().iter().map(ToString::to_string).collect(),
@@ -389,9 +389,11 @@ fn permitted(
         claim,
         sending: request.sending,
         life: permit.life(),
-        stakes,
+        stakes: Vec::new(),
         failed: Vec::new(),
         refusal: None,
         shadow: None,
-    }
+    };
+    permitted.stake(stakes);
+    permitted
 }

@@ -61,9 +61,9 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         })?;
         Ok(store.notes())
     })?;
-    let mut holders: BTreeMap<&str, Vec<HeldBy>> = BTreeMap::new();
+    let mut holders: BTreeMap<String, Vec<HeldBy>> = BTreeMap::new();
     for permit in permits.iter().filter(|permit| permit.life.state.is_live()) {
-        for (bucket, ..) in &permit.stakes {
+        for (bucket, ..) in permit.buckets() {
             let held = HeldBy { permit: permit.permit.clone(), holder: permit.holder.clone() };
             holders.entry(bucket).or_default().push(held);
         }

@@ -1,7 +1,7 @@
 -- One step of a ledger, whole or not at all: `Page::carry_out` of page.rs in Lua, held equal to it by tests/ledger/model.rs.
 --
 -- KEYS: the marker, the record, and the realm's cells, documents and leases. All lie in one slot of a cluster.
--- ARGV: what wire.rs writes, in the order in which it is read here: a JSON array of arrays of all numbers and words, since a hundred
+-- ARGV: what wire.rs writes, in the order in which it is read here: a MessagePack array of arrays of all numbers and words, since a hundred
 -- arguments cost more than the decision, and then names and texts.
 --
 -- A cell is "TAT HELD ASKED", a document "VERSION BODY". Times are whole microseconds and, as all numbers here, less than 2^53: doubles are
@@ -15,7 +15,7 @@ local OVERDUE_MAX, ASK_AGAIN = 64, 60000000
 local SPREAD = 4000 -- How many values `unpack` may spread at once.
 
 -- What there is none of is `false`.
-local head, known, buckets, asks, moves, writes = unpack(cjson.decode(ARGV[1]))
+local head, known, buckets, asks, moves, writes = unpack(cmsgpack.unpack(ARGV[1]))
 local schema, scale_from, scale_to, speed, known_epoch, known_sequence, valid_from, valid_to, settled, opens_epoch, cells, records = unpack(head)
 
 -- Fields of a hash by the names in a range of the arguments.
@@ -97,7 +97,7 @@ end
 
 local blocked = {BLOCKED, at, epoch, sequence}
 for ask = 1, #asks, 5 do
-  local bucket, usable, tokens, asking, beside = unpack(asks, ask, ask + 4)
+  local bucket, usable, tokens, asking, beside = asks[ask], asks[ask + 1], asks[ask + 2], asks[ask + 3], asks[ask + 4]
   local cell, emission = buckets[bucket], buckets[bucket + 1]
   if beside then
     tokens = min(tokens + held[buckets[beside]], buckets[bucket + 2])
@@ -164,12 +164,14 @@ if #moves + #writes + records + opens_epoch > 0 then
     end
   end
   write('HSET', KEYS[3], kept)
-  -- A document is name, body, and lease; written or not says what stands in the array.
+  -- A document is its name, unless that stands among those that the caller has to know, body, and lease.
   local texts, gone, leases, ended = {}, {}, {}, {}
-  for index = 1, #writes do
-    local name, body, lease = ARGV[place], ARGV[place + 1], ARGV[place + 2]
-    place = place + 3
-    if writes[index] == 1 then
+  for index = 1, #writes, 2 do
+    local written, among = writes[index], writes[index + 1]
+    if not among then place = place + 1 end
+    local name, body, lease = ARGV[among and first + among - 1 or place - 1], ARGV[place], ARGV[place + 1]
+    place = place + 2
+    if written == 1 then
       texts[#texts + 1] = name
       texts[#texts + 1] = version .. ' ' .. body
     else

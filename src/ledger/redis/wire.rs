@@ -1,9 +1,10 @@
 //! A step as the arguments of decide.lua, and what that answers as a reply.
 
 use std::collections::BTreeMap;
+use std::io;
 
-use itoa::{Buffer, Integer};
 use redis::{Cmd, Value};
+use rmp::encode;
 use rustc_hash::FxHashMap;
 
 use super::Keys;
@@ -22,54 +23,40 @@ fn micros(at: Timestamp) -> i64 {
     whole(at).unix_micros().clamp(-LAST, LAST)
 }
 
-/// JSON arrays of numbers and words within one array, filled value by value.
-struct Arrays(String);
+/// Arrays of numbers and words in MessagePack, filled value by value.
+struct Packed(Vec<u8>);
 
-impl Arrays {
-    fn new() -> Self {
-        Self(String::with_capacity(1_024))
-    }
-
-    /// From here on values go to the next array.
-    fn next(&mut self) -> &mut Self {
-        self.0.push_str(if self.0.is_empty() { "[[" } else { "],[" });
+impl Packed {
+    /// Only memory can refuse to be written to, and it doesn't.
+    fn put(&mut self, write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> &mut Self {
+        write(&mut self.0).unwrap_or_else(|error| unreachable!("a vector takes all bytes: {error}"));
         self
     }
 
-    fn place(&mut self) -> &mut String {
-        if !self.0.ends_with('[') {
-            self.0.push(',');
-        }
-        &mut self.0
+    /// What follows is an array of so many values.
+    fn array(&mut self, length: usize) -> &mut Self {
+        let length = u32::try_from(length).unwrap_or_else(|_| unreachable!("a step is no four billion values long"));
+        self.put(|bytes| encode::write_array_len(bytes, length).map(drop).map_err(io::Error::from))
     }
 
     /// One number more.
-    fn add(&mut self, number: impl Integer) -> &mut Self {
-        self.place().push_str(Buffer::new().format(number));
-        self
+    fn add(&mut self, number: impl TryInto<i64>) -> &mut Self {
+        // More than the script could compute with.
+        let number = number.try_into().unwrap_or(i64::MAX);
+        self.put(|bytes| encode::write_sint(bytes, number).map(drop).map_err(io::Error::from))
     }
 
     /// One word more.
     fn add_word(&mut self, word: &str) -> &mut Self {
-        let place = self.place();
-        [r#"""#, word, r#"""#].into_iter().for_each(|part| place.push_str(part));
-        self
+        self.put(|bytes| encode::write_str(bytes, word).map_err(io::Error::from))
     }
 
     /// One number more, or `false` where there is none.
-    fn add_if(&mut self, number: Option<impl Integer>) -> &mut Self {
+    fn add_if(&mut self, number: Option<impl TryInto<i64>>) -> &mut Self {
         match number {
             Some(number) => self.add(number),
-            None => {
-                self.place().push_str("false");
-                self
-            }
+            None => self.put(|bytes| encode::write_bool(bytes, false)),
         }
-    }
-
-    fn text(mut self) -> String {
-        self.0.push_str("]]");
-        self.0
     }
 }
 
@@ -83,14 +70,15 @@ const fn known_as(bucket: usize) -> usize {
 
 /// `EVALSHA` of the script for that step.
 pub(super) fn command(sha: &str, keys: &Keys, step: &Step, timescale: Timescale) -> Cmd {
-    let mut values = Arrays::new();
+    let mut values = Packed(Vec::with_capacity(512));
     let (from, to, speed) = timescale.in_micros();
     let (cells, places) = cells(step);
-    values.next().add(SCHEMA).add(from).add(to).add(speed).add(step.known.epoch).add(step.known.sequence);
+    values.array(6);
+    values.array(12).add(SCHEMA).add(from).add(to).add(speed).add(step.known.epoch).add(step.known.sequence);
     values.add(micros(step.valid.0)).add(micros(step.valid.1));
     values.add(u8::from(step.settled)).add(u8::from(step.opens_epoch));
     values.add(cells.len()).add(u8::from(step.record.is_some()));
-    values.next();
+    values.array(step.expect.len());
     for (_, version) in &step.expect {
         match version {
             Version::Unknown => values.add(-1),
@@ -98,34 +86,40 @@ pub(super) fn command(sha: &str, keys: &Keys, step: &Step, timescale: Timescale)
             Version::Written(sequence) => values.add(*sequence),
         };
     }
-    values.next();
+    values.array(OF_BUCKET * step.buckets.len());
     for (bucket, place) in step.buckets.iter().zip(places) {
         let quota = bucket.quota.in_micros();
         values.add(place + 1).add(quota.emission().nanos() / NS_PER_US).add(quota.burst());
         values.add_if(bucket.floor.map(micros));
     }
-    values.next();
+    values.array(5 * step.asks.len());
     for Ask { bucket, burst, tokens, asked, beside } in &step.asks {
         let usable = step.buckets[*bucket].quota.with_burst_at_most(*burst).burst();
         values.add(known_as(*bucket)).add(usable).add(*tokens).add(u8::from(*asked)).add_if(beside.map(known_as));
     }
-    moves(values.next(), step);
+    moves(values.array(3 * step.moves.len()), step);
     // Each document once: of two writes the later holds.
     let last: BTreeMap<&str, &Write> = step.writes.iter().map(|write| (write.name.as_str(), write)).collect();
-    values.next();
-    last.values().for_each(|write| _ = values.add(u8::from(write.body.is_some())));
+    let expected = |name: &str| step.expect.iter().position(|(expected, _)| expected == name);
+    values.array(2 * last.len());
+    for (name, write) in &last {
+        values.add(u8::from(write.body.is_some())).add_if(expected(name).map(|place| place + 1));
+    }
 
     let mut cmd = redis::cmd("EVALSHA");
     let of = |kind| keys.of(kind, &step.realm);
     cmd.arg(sha).arg(5).arg(&keys.marker).arg(&keys.record).arg(of("cells")).arg(of("documents")).arg(of("leases"));
-    cmd.arg(values.text());
+    cmd.arg(values.0);
     step.expect.iter().for_each(|(name, _)| _ = cmd.arg(name));
     cmd.arg(cells);
     if let Some(record) = &step.record {
         cmd.arg(&step.realm).arg(record);
     }
     for (name, write) in last {
-        cmd.arg(name).arg(write.body.as_deref().unwrap_or_default());
+        if expected(name).is_none() {
+            cmd.arg(name);
+        }
+        cmd.arg(write.body.as_deref().unwrap_or_default());
         match write.lease.filter(|_| write.body.is_some()) {
             Some(lease) => cmd.arg(micros(lease)),
             None => cmd.arg(""),
@@ -147,7 +141,7 @@ fn cells(step: &Step) -> (Vec<&str>, Vec<usize>) {
     (names, places)
 }
 
-fn moves(values: &mut Arrays, step: &Step) {
+fn moves(values: &mut Packed, step: &Step) {
     for Move { bucket, motion } in &step.moves {
         values.add(known_as(*bucket));
         match *motion {

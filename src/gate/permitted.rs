@@ -1,0 +1,214 @@
+//! A permit as the ledger keeps it.
+
+use std::borrow::Cow;
+use std::fmt::{self, Display, Formatter};
+use std::str::FromStr;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::document::Task;
+use crate::ledger::bucket_name;
+use crate::limits::LimitName;
+use crate::permits::{Claim, Life, Sending};
+use crate::rules::Part;
+use crate::time::Timestamp;
+
+/// A permit and all that was said about it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Permitted {
+    /// Its number.
+    pub permit: String,
+    /// The account that orders.
+    pub account: String,
+    /// The names.
+    pub names: Vec<String>,
+    /// The set's key.
+    pub set: String,
+    /// To whom it was given.
+    pub holder: String,
+    /// Whose certificate it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// The profile that the order asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// The certificate that the order replaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
+    /// The order of a plan that it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Task>,
+    /// What exempts it.
+    pub claim: Claim,
+    /// Whether its holder says when it sends.
+    pub sending: Sending,
+    /// Where it is.
+    pub life: Life,
+    /// The buckets that it has at stake.
+    pub stakes: Vec<Stake>,
+    /// Names whose validation failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<String>,
+    /// What the CA said when it refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
+    /// In shadow mode: what would have been said. It was let pass all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadowed>,
+}
+
+impl Permitted {
+    /// The buckets that it has at stake: name, what of the order takes the token, whether the CA asks.
+    #[must_use]
+    pub fn buckets(&self) -> Vec<(String, Part, bool)> {
+        let name = |stake: &Stake| stake.bucket.clone().or_else(|| self.bucket_of(stake.part)).unwrap_or_default();
+        self.stakes.iter().map(|stake| (name(stake), stake.part, stake.asked)).collect()
+    }
+
+    /// Sets [`Self::stakes`].
+    pub(super) fn stake(&mut self, buckets: Vec<(String, Part, bool)>) {
+        let stake = |(bucket, part, asked)| {
+            let bucket = Some(bucket).filter(|bucket| self.bucket_of(part).as_ref() != Some(bucket));
+            Stake { part, asked, bucket }
+        };
+        self.stakes = buckets.into_iter().map(stake).collect();
+    }
+
+    /// The bucket from which `part` takes, as far as account, names and set tell.
+    fn bucket_of(&self, part: Part) -> Option<String> {
+        Some(match part {
+            Part::Order => bucket_name(LimitName::NewOrdersPerAccount, &self.account),
+            Part::Failures(name) => {
+                let key = format!("{} {}", self.account, self.names.get(usize::from(name))?);
+                bucket_name(LimitName::FailedAuthorizationsPerDomainPerAccount, &key)
+            }
+            Part::Domain => return None,
+            Part::Set => bucket_name(LimitName::CertificatesPerFqdnSet, &self.set),
+        })
+    }
+}
+
+/// A bucket that an order has at stake. Its name is left out where the permit tells it anyhow: every decision writes one of these.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stake {
+    /// What of the order takes the token.
+    pub part: Part,
+    /// Whether the CA asks.
+    pub asked: bool,
+    /// The bucket's name, where account, names and set don't tell.
+    pub bucket: Option<String>,
+}
+
+/// How the text of a stake begins that the CA doesn't ask.
+const UNASKED: &str = "unasked ";
+
+/// `order`, `failures 2`, `set`, `unasked domain CertificatesPerDomain example.com`.
+impl Display for Stake {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.write_str(if self.asked { "" } else { UNASKED })?;
+        match self.part {
+            Part::Order => formatter.write_str("order"),
+            Part::Failures(name) => write!(formatter, "failures {name}"),
+            Part::Domain => formatter.write_str("domain"),
+            Part::Set => formatter.write_str("set"),
+        }?;
+        self.bucket.iter().try_for_each(|bucket| write!(formatter, " {bucket}"))
+    }
+}
+
+/// The first word, and what comes after the blank.
+fn first_word(text: &str) -> (&str, Option<&str>) {
+    text.split_once(' ').map_or((text, None), |(word, rest)| (word, Some(rest)))
+}
+
+impl FromStr for Stake {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let no_stake = || format!("`{text}` is no stake");
+        let (rest, asked) = text.strip_prefix(UNASKED).map_or((text, true), |rest| (rest, false));
+        let (part, bucket) = match first_word(rest) {
+            ("order", bucket) => (Part::Order, bucket),
+            ("failures", rest) => {
+                let (name, bucket) = first_word(rest.ok_or_else(no_stake)?);
+                (Part::Failures(name.parse().map_err(|_no_number| no_stake())?), bucket)
+            }
+            ("domain", bucket @ Some(_)) => (Part::Domain, bucket),
+            ("set", bucket) => (Part::Set, bucket),
+            _ => return Err(no_stake()),
+        };
+        Ok(Self { part, asked, bucket: bucket.map(ToOwned::to_owned) })
+    }
+}
+
+impl Serialize for Stake {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Stake {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// What the gate would have said, in shadow mode.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Shadowed {
+    /// `allow`, `later` or `never`.
+    pub verdict: String,
+    /// When it would have been let go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Timestamp>,
+    /// Because of what.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocking: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn part() -> impl Strategy<Value = Part> {
+        prop_oneof![Just(Part::Order), any::<u16>().prop_map(Part::Failures), Just(Part::Domain), Just(Part::Set)]
+    }
+
+    proptest! {
+        #[test]
+        fn stakes_are_what_they_were_when_they_are_read_again(part in part(), asked: bool, bucket in proptest::option::of("[A-Z][a-z]+ .{1,20}")) {
+            let bucket = bucket.or_else(|| (part == Part::Domain).then(|| "CertificatesPerDomain a.example".to_owned()));
+            let stake = Stake { part, asked, bucket };
+            prop_assert_eq!(stake.to_string().parse(), Ok(stake));
+        }
+
+        #[test]
+        fn no_text_of_a_stake_is_too_much(text in "(unasked )?(order|failures|domain|set)?.{0,9}") {
+            if let Ok(stake) = text.parse::<Stake>() {
+                prop_assert_eq!(stake.to_string().parse(), Ok(stake));
+            }
+        }
+    }
+
+    #[test]
+    fn a_permit_tells_most_buckets_of_its_own() {
+        let buckets = [
+            ("NewOrdersPerAccount 1", Part::Order, "order"),
+            ("FailedAuthorizationsPerDomainPerAccount 1 b.example", Part::Failures(1), "failures 1"),
+            ("CertificatesPerDomain b.example", Part::Domain, "domain CertificatesPerDomain b.example"),
+            ("CertificatesPerFQDNSet aa", Part::Set, "set"),
+            ("CertificatesPerFQDNSet bb", Part::Set, "set CertificatesPerFQDNSet bb"),
+        ];
+        let permit = r#"{"permit":"p","account":"1","names":["a.example","b.example"],"set":"aa","holder":"me","claim":"none","sending":"silent",
+            "life":{"state":"reserved","reserved-at":"2026-01-01T00:00:00Z","lease-end":"2026-01-01T00:30:00Z","changed-at":"2026-01-01T00:00:00Z"},
+            "stakes":[]}"#;
+        let mut permit: Permitted = serde_json::from_str(permit).unwrap();
+        let own: Vec<_> = buckets.iter().map(|(name, part, _)| ((*name).to_owned(), *part, true)).collect();
+        permit.stake(own.clone());
+        assert_eq!(permit.stakes.iter().map(Stake::to_string).collect::<Vec<_>>(), buckets.map(|(_, _, text)| text));
+        assert_eq!(permit.buckets(), own);
+    }
+}
