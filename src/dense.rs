@@ -30,14 +30,14 @@ macro_rules! id {
 pub(crate) use id;
 
 /// `items` by their keys, which are below `end`; those of one key keep their order.
-pub(crate) fn counting_sort<T: Copy + Default>(items: &[T], keys: &[u32], end: usize) -> Vec<T> {
+pub(crate) fn counting_sort<T: Copy + Default>(items: impl Iterator<Item = T>, keys: &[u32], end: usize) -> Vec<T> {
     let mut starts = vec![0_u32; end + 1];
     keys.iter().for_each(|key| starts[*key as usize + 1] += 1);
     (1..starts.len()).for_each(|key| starts[key] += starts[key - 1]);
-    let mut sorted = vec![T::default(); items.len()];
-    for (item, key) in items.iter().zip(keys) {
+    let mut sorted = vec![T::default(); keys.len()];
+    for (item, key) in items.zip(keys) {
         let place = &mut starts[*key as usize];
-        sorted[*place as usize] = *item;
+        sorted[*place as usize] = item;
         *place += 1;
     }
     sorted

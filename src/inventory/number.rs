@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use rayon::prelude::*;
 
 use super::text::TextRef;
-use crate::dense::dense;
+use crate::dense::{counting_sort, dense};
 
 /// Numbers for all.
 #[derive(Debug, Default)]
@@ -45,12 +45,16 @@ pub(super) fn number<'a>(chunks: Vec<Vec<(u64, TextRef)>>, text: impl Fn(TextRef
     let total = starts[chunks.len()];
     // Places go by hash, so that each shard has its own, and all shards' are found at the same time.
     let shards = total / SHARD + 1;
-    let parts: Vec<Vec<Vec<Entry>>> =
+    let parts: Vec<Vec<Entry>> =
         chunks.par_iter().zip(&starts).map(|(texts, start)| by_shard(texts, dense(*start), shards)).collect();
     let ranks: Vec<AtomicU32> = (0..total).into_par_iter().map(|_| AtomicU32::new(0)).collect();
     let put = |entry: &Entry, rank: u32| ranks[entry.2 as usize].store(rank, Relaxed);
     let rank_shard = |shard: usize| {
-        let mut entries: Vec<Entry> = parts.iter().flat_map(|part| &part[shard]).copied().collect();
+        let mut entries = Vec::with_capacity(total / shards * 5 / 4);
+        for part in &parts {
+            let from = part.partition_point(|entry| shard_of(entry.0, shards) < shard);
+            entries.extend(part[from..].iter().take_while(|entry| shard_of(entry.0, shards) == shard));
+        }
         rank(&mut entries, |entry| text(entry.1), put)
     };
     let counts: Vec<u32> = (0..shards).into_par_iter().map(rank_shard).collect();
@@ -78,12 +82,10 @@ pub(super) fn number<'a>(chunks: Vec<Vec<(u64, TextRef)>>, text: impl Fn(TextRef
 }
 
 /// A chunk's texts by shard; `start` is the first one's number among all chunks'.
-fn by_shard(texts: &[(u64, TextRef)], start: u32, shards: usize) -> Vec<Vec<Entry>> {
-    let mut parts = vec![Vec::with_capacity(texts.len() / shards * 5 / 4); shards];
-    for ((hash, item), id) in texts.iter().zip(start..) {
-        parts[shard_of(*hash, shards)].push((*hash, *item, id));
-    }
-    parts
+fn by_shard(texts: &[(u64, TextRef)], start: u32, shards: usize) -> Vec<Entry> {
+    let entries = texts.iter().zip(start..).map(|((hash, item), id)| (*hash, *item, id));
+    let keys: Vec<u32> = texts.iter().map(|(hash, _)| dense(shard_of(*hash, shards))).collect();
+    counting_sort(entries, &keys, shards)
 }
 
 /// The shard of a hash: a larger hash is in no earlier one.

@@ -116,7 +116,7 @@ fn by_domain(parsed: &[Parsed], domains: &Numbering, combinations: &Numbering) -
     starts.pop();
     let ranges: Vec<Range<u32>> = (0..parsed.len()).map(|chunk| range_of(domains.of_chunk(chunk))).collect();
     let total: usize = parsed.iter().map(|chunk| chunk.rows.len()).sum();
-    let nothing = Wanted { name: TextRef::new(0, 0, 0), attributes: 0 };
+    let nothing = Wanted { name: TextRef::default(), attributes: 0 };
     let mut rows: Vec<Wanted> = (0..total).into_par_iter().map(|_| nothing).collect();
     let mut parts = Vec::new();
     let (mut rest, mut next, mut from, mut base) = (&mut rows[..], &mut starts[1..], 0, 0);

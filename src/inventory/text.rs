@@ -12,7 +12,7 @@ pub struct Source {
 /// Where a text stands: which buffer, where in it, how long. Ordered by place, not by text.
 ///
 /// In two halves, the higher one first: what holds one and another number then takes 12 bytes, not 16.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct TextRef(u32, u32);
 
 const LEN_BITS: u32 = 12;

@@ -388,7 +388,7 @@ pub(super) fn mixed(apart: &Grouping, inventory: &Inventory, policy: &Policy, op
         }
         next = after;
     }
-    let mut left_over = counting_sort(&left_over, &groups, inventory.groups.len());
+    let mut left_over = counting_sort(left_over.into_iter(), &groups, inventory.groups.len());
     for of_group in left_over.chunk_by_mut(|a, b| a.group == b.group) {
         of_group.sort_by_key(|one| (Reverse(one.names), one.domain_place));
         let group = of_group[0].group;

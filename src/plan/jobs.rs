@@ -138,9 +138,8 @@ impl<'a> Jobs<'a> {
             self.domains(job, |domain| place = place.min(self.inventory.domain_place(domain)));
             place
         };
-        let all: Vec<u32> = (0..).take(self.len()).collect();
-        let places: Vec<u32> = all.par_iter().map(|job| place(*job)).collect();
-        let by_domain = counting_sort(&all, &places, self.inventory.domain_count());
+        let places: Vec<u32> = (0..dense(self.len())).into_par_iter().map(place).collect();
+        let by_domain = counting_sort(0.., &places, self.inventory.domain_count());
         let mut counts = vec![0_u32; owner + 1];
         let rank = |job: &u32| {
             let count = &mut counts[owners[self.group(*job) as usize]];
@@ -149,7 +148,7 @@ impl<'a> Jobs<'a> {
         };
         let ranks: Vec<u32> = by_domain.iter().map(rank).collect();
         let most = counts.iter().max().map_or(0, |most| *most as usize);
-        counting_sort(&by_domain, &ranks, most)
+        counting_sort(by_domain.into_iter(), &ranks, most)
     }
 
     fn group(&self, job: u32) -> u32 {
