@@ -302,11 +302,14 @@ impl<'a> Grouper<'a> {
         let wanted =
             items.iter().filter_map(|(group, _, item)| Some((owner_of(*group), item.name.strip_prefix(b"*.")?)));
         wildcards.extend(wanted);
+        if wildcards.is_empty() {
+            return vec![false; items.len()];
+        }
         wildcards.sort_unstable();
         let is_covered = |(group, _, item): &(u32, u32, Item<'_>)| {
             let parent = memchr::memchr(b'.', item.name).map(|dot| &item.name[dot + 1..]);
             let by = |parent| wildcards.binary_search(&(owner_of(*group), parent)).is_ok();
-            !wildcards.is_empty() && !item.name.starts_with(b"*.") && parent.is_some_and(by)
+            !item.name.starts_with(b"*.") && parent.is_some_and(by)
         };
         items.iter().map(is_covered).collect()
     }

@@ -173,22 +173,14 @@ pub(super) fn unit_count(items: &[Item<'_>]) -> usize {
 
 /// Names in order, those that belong together as pairs: `*.x` with `x`, else `x` with `www.x`.
 fn units<'a>(items: &[Item<'a>]) -> Vec<(Item<'a>, Option<Item<'a>>)> {
-    let find = |name: &[u8]| items.binary_search_by(|item| item.name.cmp(name)).ok();
+    let mates = mates(items);
     let mut taken = vec![false; items.len()];
     let mut units = Vec::with_capacity(items.len());
     for (place, item) in items.iter().enumerate() {
         if taken[place] {
             continue;
         }
-        let mate = match item.name.strip_prefix(b"*.") {
-            Some(base) => find(base),
-            // `x` may stand behind `www.x` or before it.
-            None => match item.name.strip_prefix(b"www.") {
-                Some(base) => find(base),
-                None => find(&[b"www.", item.name].concat()),
-            },
-        };
-        let mate = mate.filter(|mate| !taken[*mate]);
+        let mate = mates[place].filter(|mate| !taken[*mate]);
         taken[place] = true;
         units.push((*item, mate.map(|mate| items[mate])));
         if let Some(mate) = mate {
@@ -196,6 +188,24 @@ fn units<'a>(items: &[Item<'a>]) -> Vec<(Item<'a>, Option<Item<'a>>)> {
         }
     }
     units
+}
+
+/// By name: which one it belongs together with, if that is not taken. What starts alike stands together, and is mostly little: from
+/// there the others are looked up, before which or behind which they may stand.
+fn mates(items: &[Item<'_>]) -> Vec<Option<usize>> {
+    let mut mates = vec![None; items.len()];
+    for prefix in [&b"*."[..], b"www."] {
+        let first = items.partition_point(|item| item.name < prefix);
+        let bases = items[first..].iter().map_while(|item| item.name.strip_prefix(prefix));
+        for (place, base) in (first..).zip(bases) {
+            let found = items.binary_search_by(|item| item.name.cmp(base)).ok();
+            mates[place] = found;
+            if let Some(found) = found.filter(|_| prefix == b"www." && !base.starts_with(prefix)) {
+                mates[found] = Some(place);
+            }
+        }
+    }
+    mates
 }
 
 /// Tries to place everything into `count` certificates: first each wildcard (the ones with many covered names apart), with its own
@@ -281,6 +291,16 @@ mod tests {
     fn pairs_stay_together() {
         let packed = check(&["a.x", "www.a.x", "b.x", "www.b.x", "c.x"], 3, Fill::Full, &[3, 2]);
         assert_eq!(packed, [["a.x", "www.a.x", "c.x"].to_vec(), ["b.x", "www.b.x"].to_vec()]);
+    }
+
+    #[test]
+    fn what_belongs_together_is_found_from_either_side() {
+        let names = ["*.b", "*.c", "b", "www.a", "www.b", "www.www.www.a", "www.www.z", "www.z", "z"];
+        let items: Vec<Item<'_>> =
+            names.iter().zip(0..).map(|(name, id)| Item { id, rank: 0, name: name.as_bytes() }).collect();
+        let expected = [Some(2), None, Some(4), None, Some(2), None, Some(7), Some(8), Some(7)];
+        assert_eq!(mates(&items), expected);
+        assert_eq!(unit_count(&items), 7);
     }
 
     #[test]
