@@ -77,7 +77,7 @@ pub struct Plan<'a> {
     pub orders: Vec<Order>,
     /// The reasons, in numbers.
     pub summary: Summary,
-    draft: Draft,
+    draft: Draft<'a>,
     opening: Option<&'a Opening>,
     /// The domain buckets that hold orders back, by the places that bounds have.
     lanes: Vec<Lane>,
@@ -85,8 +85,8 @@ pub struct Plan<'a> {
 
 /// What does not change with the limits' numbers: certificates, and the renewals that fall due.
 #[derive(Debug)]
-struct Draft {
-    grouping: Grouping,
+struct Draft<'a> {
+    jobs: Jobs<'a>,
     margin: Span,
     staggered: Staggered,
     /// What is taken over from an earlier plan.
@@ -95,22 +95,22 @@ struct Draft {
     is_full: bool,
 }
 
-impl Draft {
-    fn new(usable: &Usable<'_>) -> Result<Self, PlanError> {
-        Self::of(group::group(usable.inventory, &usable.limits.policy, usable.options), usable)
+impl<'a> Draft<'a> {
+    fn new(usable: &Usable<'a>) -> Result<Self, PlanError> {
+        Self::of(group::group(usable.inventory, &usable.limits.policy, &usable.options), usable)
     }
 
     /// The same where the names of a tenant may share certificates, from what is known for each domain alone.
-    fn mixed(&self, usable: &Usable<'_>) -> Result<Self, PlanError> {
+    fn mixed(&self, usable: &Usable<'a>) -> Result<Self, PlanError> {
         if !self.is_full || self.kept.is_some() {
             return Self::new(usable);
         }
-        let Usable { inventory, limits, options, .. } = *usable;
-        Self::of(group::mixed(&self.grouping, inventory, &limits.policy, options), usable)
+        let Usable { inventory, limits, ref options, .. } = *usable;
+        Self::of(group::mixed(&self.jobs.grouping, inventory, &limits.policy, options), usable)
     }
 
-    fn of(full: Grouping, usable: &Usable<'_>) -> Result<Self, PlanError> {
-        let options = usable.options;
+    fn of(full: Grouping, usable: &Usable<'a>) -> Result<Self, PlanError> {
+        let options = &usable.options;
         let full = checked(full, options)?;
         let margin = options.margin.unwrap_or_else(|| default_margin(usable.inventory, full.has_wildcard));
         let staggered = stagger::stagger(usable, margin, &|_| None);
@@ -119,21 +119,19 @@ impl Draft {
             NamesPerCertificate::AtMost(_) => None,
         };
         let (is_full, grouping) = (smaller.is_none(), smaller.unwrap_or(full));
-        Ok(Self { grouping, margin, staggered, kept: None, is_full })
+        let jobs = Jobs::new(usable, grouping, staggered.unexempt.clone());
+        Ok(Self { jobs, margin, staggered, kept: None, is_full })
     }
 
     /// The same with what has not changed since an earlier plan. Its margin holds on: another one would move everything.
-    fn from(earlier: &Earlier, usable: &Usable<'_>) -> Result<Self, PlanError> {
+    fn from(earlier: &Earlier, usable: &Usable<'a>) -> Result<Self, PlanError> {
         let (kept, grouping) = replan::keep(usable, earlier);
-        let grouping = checked(grouping, usable.options)?;
+        let grouping = checked(grouping, &usable.options)?;
         let margin = usable.options.margin.unwrap_or(earlier.margin);
         let before = |held| kept.renewal(held).map(|(_, at)| at);
         let staggered = stagger::stagger(usable, margin, &before);
-        Ok(Self { grouping, margin, staggered, kept: Some(kept), is_full: false })
-    }
-
-    fn jobs<'a>(&'a self, usable: &Usable<'a>) -> Jobs<'a> {
-        Jobs::new(usable, &self.grouping, self.staggered.unexempt.clone())
+        let jobs = Jobs::new(usable, grouping, staggered.unexempt.clone());
+        Ok(Self { jobs, margin, staggered, kept: Some(kept), is_full: false })
     }
 }
 
@@ -171,20 +169,19 @@ pub fn plan_from<'a>(
     opening: Option<&'a Opening>,
 ) -> Result<Plan<'a>, PlanError> {
     limits.check_token_buckets()?;
-    let usable = Usable::new(inventory, limits, &options, opening);
+    let usable = Usable::new(inventory, limits, options, opening);
     let draft = match earlier {
         None => Draft::new(&usable)?,
         Some(earlier) => Draft::from(earlier, &usable)?,
     };
-    if options.reserve_rate.parts() >= 1_000_000 {
-        return Err(PlanError::Reserve(options.reserve_rate));
+    if usable.options.reserve_rate.parts() >= 1_000_000 {
+        return Err(PlanError::Reserve(usable.options.reserve_rate));
     }
-    let jobs = draft.jobs(&usable);
-    let scheduled = schedule_all(&draft, &jobs, &jobs.tight_lanes(&usable), &usable);
-    drop(jobs);
+    let scheduled = schedule_all(&draft, &draft.jobs.tight_lanes(&usable), &usable);
     let orders = merge(&scheduled.placed, &draft);
     let summary = summary::summarize(&usable, &draft, &orders, &scheduled);
-    Ok(Plan { inventory, limits, options, orders, summary, draft, opening, lanes: scheduled.lanes })
+    let (options, lanes) = (usable.options, scheduled.lanes);
+    Ok(Plan { inventory, limits, options, orders, summary, draft, opening, lanes })
 }
 
 /// 10 minutes; 60 where a name is validated by dns-01, since records take their time to spread.
@@ -206,7 +203,7 @@ fn checked(grouping: Grouping, options: &Options) -> Result<Grouping, PlanError>
 }
 
 fn shrunk(full: &Grouping, usable: &Usable<'_>, staggered: &Staggered) -> Option<Grouping> {
-    let Usable { inventory, limits, options, .. } = *usable;
+    let Usable { inventory, limits, ref options, .. } = *usable;
     // Half of what a full bucket holds stays; what it lacks already comes out of the other half.
     let half = |quota: Option<Quota>, stock: Option<Stock>| {
         let half = quota.map_or(usize::MAX, |quota| quota.burst() as usize) / 2;
@@ -236,12 +233,12 @@ struct Scheduled {
     moved: bool,
 }
 
-fn schedule_all(draft: &Draft, jobs: &Jobs<'_>, tight: &TightLanes, usable: &Usable<'_>) -> Scheduled {
-    let options = usable.options;
-    let bound_at = lower_bound(draft, jobs, tight, usable);
+fn schedule_all(draft: &Draft<'_>, tight: &TightLanes, usable: &Usable<'_>) -> Scheduled {
+    let (jobs, options) = (&draft.jobs, &usable.options);
+    let bound_at = lower_bound(draft, tight, usable);
     let bound_without_reserve_at = (options.reserve_rate > Share::default()).then(|| {
         let options = Options { reserve_rate: Share::default(), ..options.clone() };
-        lower_bound(draft, jobs, tight, &Usable::new(usable.inventory, usable.limits, &options, usable.opening))
+        lower_bound(draft, tight, &Usable::new(usable.inventory, usable.limits, options, usable.opening))
     });
     let account = |account| usable.account(account);
     let terms = Terms { start: options.start, margin: draft.margin, account: &account };
@@ -298,10 +295,10 @@ fn lateness(placed: &[Placed], jobs: &Jobs<'_>) -> Option<Span> {
 }
 
 /// A time before which no plan of these orders finishes.
-fn lower_bound(draft: &Draft, jobs: &Jobs<'_>, tight: &TightLanes, usable: &Usable<'_>) -> Timestamp {
+fn lower_bound(draft: &Draft<'_>, tight: &TightLanes, usable: &Usable<'_>) -> Timestamp {
     let least = (usable.options.mix == Mix::Tenant).then(|| orders_least(draft, usable));
     let account = |account| usable.account(account);
-    bound::bound(jobs, tight, usable.options.start, &account, least.as_deref())
+    bound::bound(&draft.jobs, tight, usable.options.start, &account, least.as_deref())
 }
 
 /// A finish that every deadline comes before.
@@ -311,10 +308,10 @@ const FAR: Timestamp = Timestamp::from_unix_nanos(i64::MAX - 1);
 const BISECTIONS: usize = 12;
 
 /// The fewest orders that each account can do with, if names of a group may share certificates whatever their domain.
-fn orders_least(draft: &Draft, usable: &Usable<'_>) -> Vec<u64> {
+fn orders_least(draft: &Draft<'_>, usable: &Usable<'_>) -> Vec<u64> {
     let Usable { inventory, limits, options, .. } = usable;
     let mut names = vec![0_u64; inventory.groups.len()];
-    draft.grouping.certificates.iter().for_each(|of| names[of.group as usize] += u64::from(of.names));
+    draft.jobs.grouping.certificates.iter().for_each(|of| names[of.group as usize] += u64::from(of.names));
     let mut least = vec![0; inventory.accounts.len()];
     for (number, (group, names)) in (0..).zip(inventory.groups.iter().zip(names)) {
         let capacity = options.names_per_certificate.capacity(&limits.policy.profiles[group.profile as usize]);
@@ -322,7 +319,7 @@ fn orders_least(draft: &Draft, usable: &Usable<'_>) -> Vec<u64> {
             least[group.account as usize] += names.div_ceil(capacity as u64);
         }
     }
-    for of in draft.grouping.certificates.iter().filter(|of| !inventory.has_tenant(of.group)) {
+    for of in draft.jobs.grouping.certificates.iter().filter(|of| !inventory.has_tenant(of.group)) {
         least[inventory.groups[of.group as usize].account as usize] += 1;
     }
     for held in &draft.staggered.unexempt {
@@ -333,7 +330,7 @@ fn orders_least(draft: &Draft, usable: &Usable<'_>) -> Vec<u64> {
 }
 
 /// New orders and renewals, by time.
-fn merge(placed: &[Placed], draft: &Draft) -> Vec<Order> {
+fn merge(placed: &[Placed], draft: &Draft<'_>) -> Vec<Order> {
     let staggered = &draft.staggered;
     let renewals = staggered.renewals.iter();
     let mut renewals = renewals

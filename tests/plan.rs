@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod plan {
+    mod advice;
     mod again;
     mod ledger;
     mod numbers;

@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::bucket::{Bucket, bucket_of};
-use super::jobs::{Jobs, TightLanes};
+use super::gate::Gate;
+use super::jobs::TightLanes;
 use super::opening::Cause;
 use super::schedule::Bound;
-use super::{Draft, Mix, NamesPerCertificate, Options, Plan, Share, Usable, lower_bound, schedule_all};
+use super::{Draft, Mix, NamesPerCertificate, Options, Order, Plan, Share, Usable, lower_bound, schedule_all};
 use crate::limits::{Limit, LimitName, Limits};
 use crate::time::{NS_PER_S, Span, Timestamp};
 
@@ -97,31 +98,55 @@ pub fn advise(today: &Plan<'_>) -> Advice {
     if !missed && !long && !covered {
         return advice;
     }
-    for (change, options) in changes(today, missed) {
-        let usable = Usable::new(today.inventory, today.limits, &options, today.opening);
+    for (change, options) in changes(today, missed, finish) {
+        let usable = Usable::new(today.inventory, today.limits, options, today.opening);
         let draft = match change {
             Change::MixTenant => today.draft.mixed(&usable),
             _ => Draft::new(&usable),
         };
         let Ok(draft) = draft else { continue };
-        let jobs = draft.jobs(&usable);
-        let outcome = attempt(&draft, &jobs, &jobs.tight_lanes(&usable), &usable);
+        let outcome = attempt(&draft, &draft.jobs.tight_lanes(&usable), &usable);
         let step = Step { change, finish_at: outcome.finish_at, meets_deadlines: outcome.meets_deadlines() };
         if step.finish_at < finish || step.meets_deadlines && missed {
             advice.steps.push(step);
         }
     }
     advice.smallest = advice.steps.iter().find(|step| missed && step.meets_deadlines).cloned();
-    if missed && advice.smallest.is_none() || !missed && long {
-        let jobs = today.draft.jobs(&usable_under(today, today.limits));
-        if missed {
-            advice.smallest = overrides_for_deadline(today, &jobs);
-        } else {
-            advice.steps.extend(override_for_finish(today, &jobs, finish));
-        }
+    if missed && advice.smallest.is_none() {
+        advice.smallest = overrides_for_deadline(today);
+    } else if !missed && long {
+        advice.steps.extend(override_for_finish(today, finish));
     }
     advice.slower_tiers = slower_tiers(today, &advice);
     advice
+}
+
+/// The last order, if it waits for something.
+fn last_to_wait<'p>(today: &'p Plan<'_>, finish: Timestamp) -> Option<&'p Order> {
+    today.orders.iter().rfind(|order| order.at == finish && order.bound != Bound::NOTHING)
+}
+
+/// Whether the last order waits for a domain whose bucket lets no plan with as many certificates for that domain finish sooner. Then mixing
+/// tenants' certificates does not help: full ones stay as they are, and no two that are left over of one domain come together.
+fn is_held_by_a_domain(today: &Plan<'_>, finish: Timestamp) -> bool {
+    let (Plan { inventory, draft, .. }, usable) = (today, usable_under(today, today.limits));
+    let (start, accounts) = (usable.options.start, inventory.accounts.len());
+    // Certificates made smaller may become full ones again; what spends without asking has a rule of its own.
+    let any_own = inventory.accounts.iter().any(|account| today.limits.own_domain_buckets(account));
+    if !draft.is_full || draft.kept.is_some() || any_own {
+        return false;
+    }
+    let last = last_to_wait(today, finish).and_then(|last| bucket_of(last.bound, accounts, &today.lanes));
+    let Some(Bucket::Lane(lane)) = last else { return false };
+    let Some(stock) = usable.lane(lane) else { return false };
+    let pieces = draft.jobs.grouping.all_pieces().iter();
+    let mut gate = Gate::new(stock, start, draft.margin);
+    let earliest = pieces.filter(|piece| piece.domain == lane.domain).fold(start, |at, _| {
+        let next = gate.next(start).max(at);
+        gate.take(next, true);
+        next
+    });
+    earliest >= finish
 }
 
 /// The tiers to beware of, of each limit for which an override is advised.
@@ -148,8 +173,8 @@ fn slower_tiers(today: &Plan<'_>, advice: &Advice) -> Vec<SlowerTier> {
     slower
 }
 
-/// The changes that are the user's own to make, with the options that make them.
-fn changes(today: &Plan<'_>, missed: bool) -> Vec<(Change, Options)> {
+/// The changes that are the user's own to make and may help, with the options that make them.
+fn changes(today: &Plan<'_>, missed: bool, finish: Timestamp) -> Vec<(Change, Options)> {
     let options = &today.options;
     let mut changes = Vec::new();
     if today.summary.covered_by_wildcard > today.summary.folded {
@@ -161,7 +186,8 @@ fn changes(today: &Plan<'_>, missed: bool) -> Vec<(Change, Options)> {
         changes.push((Change::LargerCertificates, options));
     }
     let has_tenants = today.inventory.tenants.iter().any(|tenant| !tenant.is_empty());
-    if options.mix == Mix::None && today.inventory.domain_count() > 1 && has_tenants {
+    let may_mix = options.mix == Mix::None && today.inventory.domain_count() > 1 && has_tenants;
+    if may_mix && (missed || !is_held_by_a_domain(today, finish)) {
         changes.push((Change::MixTenant, Options { mix: Mix::Tenant, ..options.clone() }));
     }
     if missed && options.headroom > Share::default() {
@@ -187,9 +213,9 @@ impl Outcome {
     }
 }
 
-fn attempt(draft: &Draft, jobs: &Jobs<'_>, tight: &TightLanes, usable: &Usable<'_>) -> Outcome {
-    let scheduled = schedule_all(draft, jobs, tight, usable);
-    let placed = &scheduled.placed;
+fn attempt(draft: &Draft<'_>, tight: &TightLanes, usable: &Usable<'_>) -> Outcome {
+    let scheduled = schedule_all(draft, tight, usable);
+    let (jobs, placed) = (&draft.jobs, &scheduled.placed);
     let last_new = placed.iter().rfind(|order| jobs.held(order.job).is_none()).or_else(|| placed.last());
     let any_late = scheduled.lateness.is_some_and(|late| late > Span::ZERO);
     let late = placed.iter().filter(|_| any_late).filter(|order| order.at > jobs.urgency(jobs.job(order.job)).deadline);
@@ -214,7 +240,7 @@ fn next_tier(today: &Plan<'_>, limit: LimitName, so_far: Option<u64>) -> Option<
 
 /// What is usable under other limits than today's.
 fn usable_under<'a>(today: &'a Plan<'_>, limits: &'a Limits) -> Usable<'a> {
-    Usable::new(today.inventory, limits, &today.options, today.opening)
+    Usable::new(today.inventory, limits, today.options.clone(), today.opening)
 }
 
 /// The limit that a bucket is of, and its key; `None` where no limit is in the way.
@@ -226,12 +252,12 @@ fn limit_of(today: &Plan<'_>, bucket: Bucket) -> Option<(LimitName, String)> {
 }
 
 /// Asks for more of every bucket that a late order waits for, a tier at a time, until nothing is late.
-fn overrides_for_deadline(today: &Plan<'_>, jobs: &Jobs<'_>) -> Option<Step> {
+fn overrides_for_deadline(today: &Plan<'_>) -> Option<Step> {
     let mut asked: BTreeMap<Bucket, u64> = BTreeMap::new();
     let mut limits = today.limits.clone();
     loop {
         let usable = usable_under(today, &limits);
-        let outcome = attempt(&today.draft, jobs, &jobs.tight_lanes(&usable), &usable);
+        let outcome = attempt(&today.draft, &today.draft.jobs.tight_lanes(&usable), &usable);
         if outcome.meets_deadlines() {
             let name = |(bucket, tier): (&Bucket, &u64)| {
                 let (limit, key) = limit_of(today, *bucket)?;
@@ -269,9 +295,9 @@ fn name_it(limits: &Limits, limit: LimitName, key: String, tier: u64) -> Option<
 
 /// The smallest override of the bucket that the last order waits for which at least halves what is left to wait; else the one that
 /// brings the most. The bounds say which that may be; the finish is that of a plan with it.
-fn override_for_finish(today: &Plan<'_>, jobs: &Jobs<'_>, finish: Timestamp) -> Option<Step> {
-    let last = today.orders.iter().rfind(|order| order.at == finish && order.bound != Bound::NOTHING)?;
-    let (Cause::Limit(limit), key) = today.bound_by(last)? else { return None };
+fn override_for_finish(today: &Plan<'_>, finish: Timestamp) -> Option<Step> {
+    let jobs = &today.draft.jobs;
+    let (Cause::Limit(limit), key) = today.bound_by(last_to_wait(today, finish)?)? else { return None };
     let with = |more: Limit| {
         let mut limits = today.limits.clone();
         limits.overrides.set(limit, &key, more);
@@ -288,7 +314,7 @@ fn override_for_finish(today: &Plan<'_>, jobs: &Jobs<'_>, finish: Timestamp) -> 
         let limits = with(more);
         let usable = usable_under(today, &limits);
         let tight = tight_today.as_ref().map_or_else(|| Cow::Owned(jobs.tight_lanes(&usable)), Cow::Borrowed);
-        let bound = lower_bound(&today.draft, jobs, &tight, &usable);
+        let bound = lower_bound(&today.draft, &tight, &usable);
         if bound < best.as_ref().map_or(finish, |(best, ..)| *best) {
             best = Some((bound, next, limits, tight));
         }
@@ -297,7 +323,7 @@ fn override_for_finish(today: &Plan<'_>, jobs: &Jobs<'_>, finish: Timestamp) -> 
         }
     }
     let (_, tier, limits, tight) = best?;
-    let outcome = attempt(&today.draft, jobs, &tight, &usable_under(today, &limits));
+    let outcome = attempt(&today.draft, &tight, &usable_under(today, &limits));
     let change = Change::Overrides { overrides: name_it(today.limits, limit, key, tier).into_iter().collect() };
     let step = Step { change, finish_at: outcome.finish_at, meets_deadlines: outcome.meets_deadlines() };
     (step.finish_at < finish).then_some(step)

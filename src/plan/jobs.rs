@@ -48,7 +48,8 @@ pub(super) struct Job {
 #[derive(Debug)]
 pub(super) struct Jobs<'a> {
     inventory: &'a Inventory,
-    grouping: &'a Grouping,
+    /// The new certificates.
+    pub(super) grouping: Grouping,
     /// Places in [`Inventory::held`].
     unexempt: Vec<u32>,
     jobs: Vec<Job>,
@@ -91,7 +92,7 @@ impl TightLanes {
 }
 
 impl<'a> Jobs<'a> {
-    pub(super) fn new(usable: &Usable<'a>, grouping: &'a Grouping, unexempt: Vec<u32>) -> Self {
+    pub(super) fn new(usable: &Usable<'a>, grouping: Grouping, unexempt: Vec<u32>) -> Self {
         let Usable { inventory, limits, .. } = *usable;
         let job = |group: u32, urgency: u32| Job { account: inventory.groups[group as usize].account, urgency };
         let mut jobs: Vec<Job> = grouping.certificates.par_iter().map(|of| job(of.group, of.urgency)).collect();

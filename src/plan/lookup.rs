@@ -17,7 +17,7 @@ impl Plan<'_> {
     /// Makes the next look at these orders quick. Orders that follow each other come from anywhere in the inventory; where many
     /// are asked for step by step, the memory answers for all of them at once.
     pub fn warm(&self, orders: &[Order]) {
-        let (inventory, grouping) = (self.inventory, &self.draft.grouping);
+        let (inventory, grouping) = (self.inventory, &self.draft.jobs.grouping);
         let certificates = orders.iter().filter_map(|order| match order.subject {
             Subject::New(certificate) => Some(grouping.certificates[certificate as usize]),
             Subject::Renewal(_) => None,
@@ -49,11 +49,11 @@ impl Plan<'_> {
         let mut sorted = false;
         match order.subject {
             Subject::New(certificate) => {
-                let pieces = self.draft.grouping.pieces(certificate as usize);
+                let pieces = self.draft.jobs.grouping.pieces(certificate as usize);
                 for piece in pieces {
                     domains.push(inventory.domain_bytes(piece.domain));
                     let name = |member: u32| inventory.bytes(inventory.wanted()[member as usize].name);
-                    let members = self.draft.grouping.members(*piece);
+                    let members = self.draft.jobs.grouping.members(*piece);
                     sorted = pieces.len() == 1 && matches!(members, Members::Run(_));
                     names.extend(members.iter().map(name));
                 }
@@ -76,7 +76,7 @@ impl Plan<'_> {
     #[must_use]
     pub fn group_of(&self, order: &Order) -> u32 {
         match order.subject {
-            Subject::New(certificate) => self.draft.grouping.certificates[certificate as usize].group,
+            Subject::New(certificate) => self.draft.jobs.grouping.certificates[certificate as usize].group,
             Subject::Renewal(held) => self.inventory.held[held as usize].group,
         }
     }
@@ -85,7 +85,7 @@ impl Plan<'_> {
     #[must_use]
     pub fn urgency_of(&self, order: &Order) -> u32 {
         match order.subject {
-            Subject::New(certificate) => self.draft.grouping.certificates[certificate as usize].urgency,
+            Subject::New(certificate) => self.draft.jobs.grouping.certificates[certificate as usize].urgency,
             Subject::Renewal(held) => self.inventory.held[held as usize].urgency,
         }
     }

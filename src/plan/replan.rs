@@ -80,7 +80,7 @@ impl Kept {
 
 /// Finds what has not changed, and groups the rest.
 pub(super) fn keep(usable: &Usable<'_>, earlier: &Earlier) -> (Kept, Grouping) {
-    let Usable { inventory, limits, options, .. } = *usable;
+    let Usable { inventory, limits, ref options, .. } = *usable;
     let mut domain_of = vec![0_u32; inventory.wanted().len()];
     let mut by_name: FxHashMap<&[u8], u32> = FxHashMap::default();
     for domain in 0..inventory.domain_count() {

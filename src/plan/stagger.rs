@@ -48,7 +48,7 @@ struct Allowed {
 
 /// Spreads what falls due. `before` has the times of an earlier plan: they are kept where they still are allowed.
 pub(super) fn stagger(usable: &Usable<'_>, margin: Span, before: &dyn Fn(u32) -> Option<Timestamp>) -> Staggered {
-    let Usable { inventory, options, .. } = *usable;
+    let Usable { inventory, ref options, .. } = *usable;
     let terms = &usable.limits.policy.renewal;
     let mut staggered = Staggered::default();
     let mut due = Vec::new();

@@ -123,9 +123,9 @@ fn ceil_seconds(span: Span) -> i64 {
 
 const DAY_NS: i64 = 86_400 * NS_PER_S;
 
-pub(super) fn summarize(usable: &Usable<'_>, draft: &Draft, orders: &[Order], scheduled: &Scheduled) -> Summary {
-    let Usable { inventory, limits, options, .. } = *usable;
-    let Draft { grouping, staggered, .. } = draft;
+pub(super) fn summarize(usable: &Usable<'_>, draft: &Draft<'_>, orders: &[Order], scheduled: &Scheduled) -> Summary {
+    let Usable { inventory, limits, ref options, .. } = *usable;
+    let (grouping, staggered) = (&draft.jobs.grouping, &draft.staggered);
     let mut waits: FxHashMap<Bound, (u64, Span)> = FxHashMap::default();
     let mut days: Vec<(u64, u64)> = Vec::new();
     for order in orders {

@@ -15,7 +15,7 @@ use crate::limits::{LimitName, Limits};
 pub(super) struct Usable<'a> {
     pub(super) inventory: &'a Inventory,
     pub(super) limits: &'a Limits,
-    pub(super) options: &'a Options,
+    pub(super) options: Options,
     /// `None`: all buckets are full.
     pub(super) opening: Option<&'a Opening>,
     /// Overrides by domain, as far as the inventory has it.
@@ -26,7 +26,7 @@ impl<'a> Usable<'a> {
     pub(super) fn new(
         inventory: &'a Inventory,
         limits: &'a Limits,
-        options: &'a Options,
+        options: Options,
         opening: Option<&'a Opening>,
     ) -> Self {
         let overrides = limits.overrides.iter().filter(|of| of.name == LimitName::CertificatesPerDomain);
