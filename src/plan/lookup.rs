@@ -14,29 +14,26 @@ impl Plan<'_> {
         self.draft.margin
     }
 
-    /// Makes the next look at these orders quick. Orders that follow each other come from anywhere in the inventory; where many
-    /// are asked for step by step, the memory answers for all of them at once.
-    pub fn warm(&self, orders: &[Order]) {
+    /// Makes the next look at these orders quick, and at what `of_group` finds for a group. Orders that follow each other come from anywhere
+    /// in the inventory; where many are asked for step by step, the memory answers for all of them at once.
+    pub fn warm<'p>(&self, orders: &[Order], of_group: impl Fn(u32) -> &'p [u8]) {
         let (inventory, grouping) = (self.inventory, &self.draft.jobs.grouping);
         let certificates = orders.iter().filter_map(|order| match order.subject {
             Subject::New(certificate) => Some(grouping.certificates[certificate as usize]),
             Subject::Renewal(_) => None,
         });
         let certificates: Vec<Certificate> = certificates.collect();
-        let looked_up = certificates.iter().map(|certificate| {
-            let tenant = inventory.groups[certificate.group as usize].tenant;
-            (grouping.first_piece(*certificate), tenant)
-        });
-        let looked_up: Vec<(Piece, u32)> = looked_up.collect();
-        let texts = looked_up.into_iter().map(|(piece, tenant)| {
+        let looked_up = certificates.iter().map(|of| (grouping.first_piece(*of), of_group(of.group)));
+        let looked_up: Vec<(Piece, &[u8])> = looked_up.collect();
+        let texts = looked_up.into_iter().map(|(piece, of_group)| {
             let first = grouping.members(piece).iter().next().map(|member| inventory.wanted()[member as usize].name);
-            (first, inventory.domain_name(piece.domain), inventory.tenants[tenant as usize].as_bytes())
+            (first, inventory.domain_name(piece.domain), of_group)
         });
         let texts: Vec<(Option<TextRef>, TextRef, &[u8])> = texts.collect();
         let first_byte = |text: &[u8]| text.first().copied().unwrap_or_default();
         let of_name = |name: TextRef| first_byte(inventory.bytes(name));
-        let touched = texts.into_iter().fold(0, |sum, (name, domain, tenant)| {
-            sum ^ name.map_or(0, of_name) ^ of_name(domain) ^ first_byte(tenant)
+        let touched = texts.into_iter().fold(0, |sum, (name, domain, of_group)| {
+            sum ^ name.map_or(0, of_name) ^ of_name(domain) ^ first_byte(of_group)
         });
         std::hint::black_box(touched);
     }

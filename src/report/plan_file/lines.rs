@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use crate::inventory::{Challenge, Group, HeldTerms, Urgency};
+use crate::inventory::{Group, HeldTerms, Inventory, Urgency};
 use crate::limits::LimitName;
 use crate::plan::opening::Cause;
 use crate::plan::{Order, Plan, Subject};
@@ -16,10 +16,10 @@ use crate::time::{NS_PER_S, Timestamp};
 #[derive(Debug)]
 pub struct Lines<'a> {
     plan: &'a Plan<'a>,
-    /// By account: from behind the time to the account.
-    accounts: Vec<String>,
-    /// By profile.
-    profiles: Vec<String>,
+    /// By group, one after the other: whose the order is, from behind the time to the names.
+    owners: Vec<u8>,
+    /// By group: where its part of `owners` ends.
+    owner_ends: Vec<usize>,
     /// By account: the bucket of its orders.
     buckets: Vec<String>,
     /// By urgency: the deadline, and the line's end.
@@ -35,16 +35,21 @@ impl<'a> Lines<'a> {
     /// For the orders of `plan`.
     #[must_use]
     pub fn new(plan: &'a Plan<'a>) -> Self {
-        let (inventory, profiles) = (plan.inventory, &plan.limits.policy.profiles);
+        let inventory = plan.inventory;
         let end = |urgency: &Urgency| match urgency.deadline() {
             None => ",\"deadline\":null}\n".to_owned(),
             Some(deadline) => format!(",\"deadline\":\"{deadline}\"}}\n"),
         };
+        let (mut owners, mut owner_ends) = (Vec::new(), Vec::with_capacity(inventory.groups.len()));
+        for group in &inventory.groups {
+            push_owner(&mut owners, group, plan);
+            owner_ends.push(owners.len());
+        }
         let bucket = |account: &String| bound_by(Cause::Limit(LimitName::NewOrdersPerAccount), account);
         Self {
             plan,
-            accounts: inventory.accounts.iter().map(|account| format!("\",\"account\":{}", json(account))).collect(),
-            profiles: profiles.iter().map(|profile| format!(",\"profile\":{}", json(&profile.name))).collect(),
+            owners,
+            owner_ends,
             buckets: inventory.accounts.iter().map(bucket).collect(),
             ends: inventory.urgencies.iter().map(end).collect(),
         }
@@ -57,15 +62,14 @@ impl<'a> Lines<'a> {
         let (mut names, mut domains) = (Vec::new(), Vec::new());
         let (mut times, mut number) = (Times::default(), itoa::Buffer::new());
         for block in self.plan.orders[range].chunks(BLOCK) {
-            self.plan.warm(block);
+            self.plan.warm(block, |group| self.owner(group));
             for order in block {
                 self.plan.names_of(order, &mut names, &mut domains);
                 out.extend_from_slice(b"{\"order\":");
                 out.extend_from_slice(number.format(order.number).as_bytes());
                 out.extend_from_slice(b",\"at\":\"");
                 out.extend_from_slice(times.text(order.at));
-                self.push_owner(&mut out, self.plan.group_of(order));
-                out.extend_from_slice(b",\"names\":");
+                out.extend_from_slice(self.owner(self.plan.group_of(order)));
                 // Names and registered domains are letters, digits, hyphens, dots and such: nothing that JSON escapes.
                 push_list(&mut out, &names);
                 out.extend_from_slice(b",\"registered_domains\":");
@@ -76,21 +80,10 @@ impl<'a> Lines<'a> {
         out
     }
 
-    /// Whose order it is. There are too many tenants to have a text ready for each.
-    fn push_owner(&self, out: &mut Vec<u8>, group: u32) {
-        let inventory = self.plan.inventory;
-        let Group { account, tenant, profile, challenge, .. } = inventory.groups[group as usize];
-        out.extend_from_slice(self.accounts[account as usize].as_bytes());
-        out.extend_from_slice(self.profiles[profile as usize].as_bytes());
-        let tenant = &inventory.tenants[tenant as usize];
-        if !tenant.is_empty() {
-            out.extend_from_slice(b",\"tenant\":");
-            push_json(out, tenant);
-        }
-        if let Some(challenge) = challenge.map(Challenge::as_str) {
-            out.extend_from_slice(b",\"challenge\":");
-            push_json(out, challenge);
-        }
+    /// Whose the orders of a group are.
+    fn owner(&self, group: u32) -> &[u8] {
+        let start = group.checked_sub(1).map_or(0, |before| self.owner_ends[before as usize]);
+        &self.owners[start..self.owner_ends[group as usize]]
     }
 
     fn push_reasons(&self, out: &mut Vec<u8>, order: &Order) {
@@ -119,12 +112,26 @@ impl<'a> Lines<'a> {
     }
 }
 
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_else(|error| unreachable!("a string is JSON: {error}"))
+fn push_owner(out: &mut Vec<u8>, group: &Group, plan: &Plan<'_>) {
+    let Inventory { accounts, tenants, .. } = plan.inventory;
+    let mut push = |key: &str, value: &str| {
+        out.extend_from_slice(key.as_bytes());
+        serde_json::to_writer(&mut *out, value).unwrap_or_else(|error| unreachable!("a string is JSON: {error}"));
+    };
+    push("\",\"account\":", &accounts[group.account as usize]);
+    push(",\"profile\":", &plan.limits.policy.profiles[group.profile as usize].name);
+    match tenants[group.tenant as usize].as_str() {
+        "" => {}
+        tenant => push(",\"tenant\":", tenant),
+    }
+    if let Some(challenge) = group.challenge {
+        push(",\"challenge\":", challenge.as_str());
+    }
+    out.extend_from_slice(b",\"names\":");
 }
 
-fn push_json(out: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(out, text).unwrap_or_else(|error| unreachable!("a string is JSON: {error}"));
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|error| unreachable!("a string is JSON: {error}"))
 }
 
 fn bound_by(limit: Cause, key: &str) -> String {
