@@ -23,6 +23,8 @@ pub mod summary;
 mod timeline;
 mod usable;
 
+use rayon::prelude::*;
+
 use crate::gcra::Quota;
 use crate::inventory::{Challenge, Inventory, Urgency};
 use crate::limits::Limits;
@@ -332,29 +334,26 @@ fn orders_least(draft: &Draft<'_>, usable: &Usable<'_>) -> Vec<u64> {
 /// New orders and renewals, by time.
 fn merge(placed: &[Placed], draft: &Draft<'_>) -> Vec<Order> {
     let staggered = &draft.staggered;
-    let renewals = staggered.renewals.iter();
-    let mut renewals = renewals
-        .map(|renewal| Order {
+    let new_count = u32::try_from(placed.len() - staggered.unexempt.len()).unwrap_or(u32::MAX);
+    let of_placed = |order: &Placed| {
+        let subject = match order.job.checked_sub(new_count) {
+            None => Subject::New(order.job),
+            Some(place) => Subject::Renewal(staggered.unexempt[place as usize]),
+        };
+        Order { number: 0, at: order.at, subject, exemption: Exemption::None, bound: order.bound }
+    };
+    let mut orders: Vec<Order> = placed.par_iter().map(of_placed).collect();
+    if !staggered.renewals.is_empty() {
+        orders.extend(staggered.renewals.iter().map(|renewal| Order {
             number: 0,
             at: renewal.at,
             subject: Subject::Renewal(renewal.held),
             exemption: renewal.exemption,
             bound: Bound::NOTHING,
-        })
-        .peekable();
-    let new_count = u32::try_from(placed.len() - staggered.unexempt.len()).unwrap_or(u32::MAX);
-    let mut orders = Vec::with_capacity(placed.len() + staggered.renewals.len());
-    for order in placed {
-        while let Some(renewal) = renewals.next_if(|renewal| renewal.at < order.at) {
-            orders.push(renewal);
-        }
-        let subject = match order.job.checked_sub(new_count) {
-            None => Subject::New(order.job),
-            Some(place) => Subject::Renewal(staggered.unexempt[place as usize]),
-        };
-        orders.push(Order { number: 0, at: order.at, subject, exemption: Exemption::None, bound: order.bound });
+        }));
+        // Stable: at one time those that take tokens go first.
+        orders.par_sort_by_key(|order| order.at);
     }
-    orders.extend(renewals);
     let mut next = draft.kept.as_ref().map_or(1, |kept| kept.last_number().saturating_add(1));
     for order in &mut orders {
         let before = draft.kept.as_ref().and_then(|kept| match order.subject {
