@@ -297,7 +297,9 @@ fn name_it(limits: &Limits, limit: LimitName, key: String, tier: u64) -> Option<
 /// brings the most. The bounds say which that may be; the finish is that of a plan with it.
 fn override_for_finish(today: &Plan<'_>, finish: Timestamp) -> Option<Step> {
     let jobs = &today.draft.jobs;
-    let (Cause::Limit(limit), key) = today.bound_by(last_to_wait(today, finish)?)? else { return None };
+    let last = last_to_wait(today, finish)?;
+    let (Cause::Limit(limit), key) = today.bound_by(last)? else { return None };
+    let bucket = bucket_of(last.bound, today.inventory.accounts.len(), &today.lanes)?;
     let with = |more: Limit| {
         let mut limits = today.limits.clone();
         limits.overrides.set(limit, &key, more);
@@ -315,10 +317,12 @@ fn override_for_finish(today: &Plan<'_>, finish: Timestamp) -> Option<Step> {
         let usable = usable_under(today, &limits);
         let tight = tight_today.as_ref().map_or_else(|| Cow::Owned(jobs.tight_lanes(&usable)), Cow::Borrowed);
         let bound = lower_bound(&today.draft, &tight, &usable);
+        // A domain that holds nothing back any more brings no more with a higher tier.
+        let is_ample = matches!(bucket, Bucket::Lane(lane) if lane.account().is_none() && tight.place(lane).is_none());
         if bound < best.as_ref().map_or(finish, |(best, ..)| *best) {
             best = Some((bound, next, limits, tight));
         }
-        if best.as_ref().is_some_and(|(best, ..)| *best <= half) {
+        if is_ample || best.as_ref().is_some_and(|(best, ..)| *best <= half) {
             break;
         }
     }
