@@ -21,6 +21,8 @@ use crate::time::Timestamp;
 const BUSY: Duration = Duration::from_secs(30);
 /// How many KiB of the file are kept in memory at most: an import goes all over it.
 const CACHE: i32 = 65_536;
+/// How many pages the log grows to before it is written back into the file, which stops all decisions for milliseconds: 16 MiB.
+const LOG_PAGES: i32 = 4_096;
 /// What tells the file from other SQLite files: `cplg`.
 const APPLICATION: i32 = 0x6370_6c67;
 const TABLES: &str = "
@@ -124,6 +126,7 @@ fn settings(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     // Less than nothing is not in pages.
     connection.pragma_update(None, "cache_size", -CACHE)?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     // Statements are planned once. Otherwise some are planned anew whenever another value is bound: a fifth of a decision's time.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "cell_size_check", true)
