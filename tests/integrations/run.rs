@@ -52,7 +52,7 @@ fn exit_codes_are_handed_on_and_say_what_came_of_it() {
     check(&["--certificate", "began"], "rm -f began", 0, "failed");
     check(&[], "kill -9 $$", 137, "unknown");
     check(&["--certificate", "c"], "kill -9 $$", 137, "unknown");
-    check(&[], r#"test "$(certpace 2>/dev/null; echo ${#CERTPACE_PERMIT})" = 16"#, 0, "issued");
+    check(&[], r#"test "$(certpace 2>/dev/null; echo ${#CERTPACE_PERMIT})" = 20"#, 0, "issued");
 }
 
 #[test]
