@@ -98,8 +98,8 @@ pub struct ReconcileArgs {
 }
 
 const RECONCILE: &str = "Examples:
-  certpace gate reconcile                                list those of which nobody knows
-  certpace gate reconcile /etc/letsencrypt               look for their certificates
+  certpace gate reconcile                                    list those of which nobody knows
+  certpace gate reconcile /etc/letsencrypt                   look for their certificates
   certpace gate reconcile --not-found 6a9240c13fa9b0c2d4e5   no certificate came of it";
 
 /// Which permits.

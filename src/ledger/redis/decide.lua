@@ -168,8 +168,9 @@ if #moves + #writes + records + opens_epoch > 0 then
   local texts, gone, leases, ended = {}, {}, {}, {}
   for index = 1, #writes, 2 do
     local written, among = writes[index], writes[index + 1]
-    if not among then place = place + 1 end
-    local name, body, lease = ARGV[among and first + among - 1 or place - 1], ARGV[place], ARGV[place + 1]
+    local name = among and ARGV[first + among - 1]
+    if not name then name, place = ARGV[place], place + 1 end
+    local body, lease = ARGV[place], ARGV[place + 1]
     place = place + 2
     if written == 1 then
       texts[#texts + 1] = name
