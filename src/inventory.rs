@@ -18,6 +18,7 @@ mod withhold;
 
 use std::cmp::Reverse;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
@@ -196,8 +197,7 @@ pub struct Inventory {
     held_starts: Vec<usize>,
     /// What was counted.
     pub counts: Counts,
-    /// SHA-256 over the bytes of all sources, one after the other, in hexadecimal.
-    pub sha256: String,
+    sha256: OnceLock<String>,
     /// Rows that can't be planned, in the order of the input.
     pub rejects: Vec<Reject>,
     /// Columns that mean nothing to certpace, by source.
@@ -238,22 +238,18 @@ fn read_in_chunks(
         let fail = |reason| InventoryError { source_name: source.name.clone(), reason };
         layouts.push(Layout::detect(&source.bytes).map_err(fail)?);
     }
-    let parse_all = || {
-        let mut chunks = Vec::new();
-        for (index, (source, layout)) in sources.iter().zip(&layouts).enumerate() {
-            split::split(index, &source.bytes, layout, chunk_bytes, sources.len() + chunks.len(), &mut chunks);
-        }
-        assert!(sources.len() + chunks.len() < text::BUFFERS_MAX, "an inventory has less than 30 TB in 65,000 files");
-        let parse = |chunk: &chunk::Chunk| {
-            let parsed = chunk::parse(*chunk, &sources[chunk.source].bytes, &layouts[chunk.source], settings.suffixes);
-            progress(chunk.end - chunk.start);
-            parsed
-        };
-        chunks.par_iter().map(parse).collect()
+    let mut chunks = Vec::new();
+    for (index, (source, layout)) in sources.iter().zip(&layouts).enumerate() {
+        split::split(index, &source.bytes, layout, chunk_bytes, sources.len() + chunks.len(), &mut chunks);
+    }
+    assert!(sources.len() + chunks.len() < text::BUFFERS_MAX, "an inventory has less than 30 TB in 65,000 files");
+    let parse = |chunk: &chunk::Chunk| {
+        let parsed = chunk::parse(*chunk, &sources[chunk.source].bytes, &layouts[chunk.source], settings.suffixes);
+        progress(chunk.end - chunk.start);
+        parsed
     };
-    let (parsed, sha256) = rayon::join(parse_all, || digest::sha256(sources.iter().map(|source| &source.bytes[..])));
+    let parsed = chunks.par_iter().map(parse).collect();
     let mut inventory = rows::gather(sources, parsed, settings);
-    inventory.sha256 = sha256;
     for (source, layout) in layouts.into_iter().enumerate() {
         inventory.ignored_columns.extend(layout.ignored.into_iter().map(|name| (source, name)));
     }
@@ -280,6 +276,13 @@ impl Inventory {
     #[must_use]
     pub fn sources(&self) -> &[Source] {
         &self.text.sources
+    }
+
+    /// SHA-256 over the bytes of all sources, one after the other, in hexadecimal. It is computed once, when it is first asked for: one
+    /// thread takes a second for a gigabyte, which is best spent beside other work.
+    #[must_use]
+    pub fn sha256(&self) -> &str {
+        self.sha256.get_or_init(|| digest::sha256(self.sources().iter().map(|source| &source.bytes[..])))
     }
 
     /// How many registered domains (or address blocks) there are.

@@ -128,10 +128,10 @@ impl<'a> Jobs<'a> {
         let groups = &self.inventory.groups;
         // The groups are sorted by account and tenant.
         let mut owners = Vec::with_capacity(groups.len());
-        let mut owner = 0_usize;
+        let mut owner = 0_u32;
         for (place, group) in groups.iter().enumerate() {
             let before = place.checked_sub(1).map(|before| &groups[before]);
-            owner += usize::from(before.is_some_and(|of| (of.account, of.tenant) != (group.account, group.tenant)));
+            owner += u32::from(before.is_some_and(|of| (of.account, of.tenant) != (group.account, group.tenant)));
             owners.push(owner);
         }
         let place = |job: u32| {
@@ -141,13 +141,14 @@ impl<'a> Jobs<'a> {
         };
         let places: Vec<u32> = (0..dense(self.len())).into_par_iter().map(place).collect();
         let by_domain = counting_sort(0.., &places, self.inventory.domain_count());
-        let mut counts = vec![0_u32; owner + 1];
-        let rank = |job: &u32| {
-            let count = &mut counts[owners[self.group(*job) as usize]];
+        let of_job: Vec<u32> = by_domain.par_iter().map(|job| owners[self.group(*job) as usize]).collect();
+        let mut counts = vec![0_u32; owner as usize + 1];
+        let rank = |owner: u32| {
+            let count = &mut counts[owner as usize];
             *count += 1;
             *count - 1
         };
-        let ranks: Vec<u32> = by_domain.iter().map(rank).collect();
+        let ranks: Vec<u32> = of_job.into_iter().map(rank).collect();
         let most = counts.iter().max().map_or(0, |most| *most as usize);
         counting_sort(by_domain.into_iter(), &ranks, most)
     }

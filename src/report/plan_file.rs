@@ -154,7 +154,7 @@ pub fn head(plan: &Plan<'_>, suffixes: &SuffixList, origin: &Origin) -> Vec<u8> 
         overrides: plan.limits.overrides.sha256.as_deref().map(|sha256| Hash { sha256 }),
         reliance: Reliance::of(plan.inventory, plan.limits),
         public_suffix_list: List { version: suffixes.version(), sha256: suffixes.sha256() },
-        inventory: Inventory { sha256: &plan.inventory.sha256, counts: &plan.inventory.counts },
+        inventory: Inventory { sha256: plan.inventory.sha256(), counts: &plan.inventory.counts },
         ledger: origin.ledger.as_ref(),
         continues: origin.continues.as_ref().map(continues),
         issued: origin.issued,
