@@ -103,7 +103,6 @@ impl<'a> Jobs<'a> {
         let mut by_account = vec![0; inventory.accounts.len()];
         jobs.iter().for_each(|job| by_account[job.account as usize] += 1);
         let own_buckets = inventory.accounts.iter().map(|account| limits.own_domain_buckets(account)).collect();
-        let (usage, own_usage) = (vec![0; inventory.domain_count()], Vec::new());
         let mut jobs = Self {
             inventory,
             grouping,
@@ -112,13 +111,14 @@ impl<'a> Jobs<'a> {
             by_account,
             own_buckets,
             fair_order: Vec::new(),
-            usage,
-            own_usage,
+            usage: Vec::new(),
+            own_usage: Vec::new(),
             delays: Delays::default(),
         };
-        jobs.count_usage();
         jobs.delays = jobs.find_delays(usable);
-        jobs.fair_order = jobs.in_fair_order();
+        let (usage, fair_order) = rayon::join(|| jobs.count_usage(), || jobs.in_fair_order());
+        (jobs.usage, jobs.own_usage) = usage;
+        jobs.fair_order = fair_order;
         jobs
     }
 
@@ -160,8 +160,9 @@ impl<'a> Jobs<'a> {
         }
     }
 
-    fn count_usage(&mut self) {
-        let mut usage = std::mem::take(&mut self.usage);
+    /// How many certificates each domain's bucket counts, and each account's own.
+    fn count_usage(&self) -> (Vec<u32>, Vec<(Lane, u32)>) {
+        let mut usage = vec![0; self.inventory.domain_count()];
         let mut own: FxHashMap<Lane, u32> = FxHashMap::default();
         let any_own = self.own_buckets.contains(&true);
         for job in (0..).take(self.len()) {
@@ -171,9 +172,9 @@ impl<'a> Jobs<'a> {
                 lanes.for_each(|(lane, _)| *own.entry(lane).or_default() += 1);
             }
         }
-        self.usage = usage;
-        self.own_usage = own.into_iter().collect();
-        self.own_usage.sort_unstable();
+        let mut own: Vec<(Lane, u32)> = own.into_iter().collect();
+        own.sort_unstable();
+        (usage, own)
     }
 
     pub(super) fn len(&self) -> usize {

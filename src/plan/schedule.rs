@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::slice;
 
 use rayon::prelude::*;
 
@@ -78,6 +79,14 @@ struct Circle {
     streams: Vec<Vec<Key>>,
 }
 
+impl Circle {
+    /// How many orders it has.
+    fn len(&self) -> usize {
+        let free: usize = self.accounts.iter().map(|of| of.free.len()).sum();
+        free + self.streams.iter().map(Vec::len).sum::<usize>()
+    }
+}
+
 /// Schedules all jobs; they come back in the order of their times. Accounts that have nothing to do with each other are scheduled
 /// side by side.
 pub(super) fn schedule(jobs: &Jobs<'_>, tight: &TightLanes, terms: &Terms<'_>, aim: Aim) -> Vec<Placed> {
@@ -85,7 +94,7 @@ pub(super) fn schedule(jobs: &Jobs<'_>, tight: &TightLanes, terms: &Terms<'_>, a
     let classes = choice.classes();
     let (circles, local) = circles(&choice, &classes, tight, terms);
     let Terms { start, margin, .. } = *terms;
-    let schedule = |circle: Circle| {
+    let schedule = |(circle, placed): (Circle, &mut [Placed])| {
         let lanes = circle.lanes.iter().map(|place| Gate::new(tight.lanes[*place].1, start, margin)).collect();
         let scheduler = Scheduler {
             jobs,
@@ -95,14 +104,19 @@ pub(super) fn schedule(jobs: &Jobs<'_>, tight: &TightLanes, terms: &Terms<'_>, a
             local: &local,
             lanes,
             streams: circle.streams,
-            placed: Vec::new(),
+            placed: placed.iter_mut(),
         };
-        scheduler.run(circle.accounts)
+        scheduler.run(circle.accounts);
     };
-    let scheduled: Vec<Vec<Placed>> = circles.into_par_iter().map(schedule).collect();
-    let mut all: Vec<Placed> = Vec::with_capacity(jobs.len());
-    scheduled.iter().for_each(|circle| all.extend_from_slice(circle));
-    drop(scheduled);
+    let nothing = Placed { at: start, job: u32::MAX, bound: Bound::NOTHING };
+    let mut all: Vec<Placed> = (0..jobs.len()).into_par_iter().map(|_| nothing).collect();
+    let (mut parts, mut rest) = (Vec::with_capacity(circles.len()), &mut all[..]);
+    for circle in circles {
+        let (mine, others) = rest.split_at_mut(circle.len());
+        parts.push((circle, mine));
+        rest = others;
+    }
+    parts.into_par_iter().for_each(schedule);
     // Stable, and each circle is in order.
     all.par_sort_by_key(|placed| placed.at);
     all
@@ -198,15 +212,14 @@ struct Scheduler<'a> {
     lanes: Vec<Gate>,
     /// By account and domain, orders that one of these may hold back; the last one goes next.
     streams: Vec<Vec<Key>>,
-    placed: Vec<Placed>,
+    /// Where the next order comes to stand: there is a place for each.
+    placed: slice::IterMut<'a, Placed>,
 }
 
 impl Scheduler<'_> {
     /// Sends everything.
-    fn run(mut self, mut accounts: Vec<Account>) -> Vec<Placed> {
+    fn run(mut self, mut accounts: Vec<Account>) {
         let start = self.start;
-        let free: usize = accounts.iter().map(|of| of.free.len()).sum();
-        self.placed.reserve_exact(free + self.streams.iter().map(Vec::len).sum::<usize>());
         let times = accounts.iter().enumerate();
         let times = times.filter_map(|(account, of)| Some(Reverse((of.next_time(start)?, account))));
         let mut next: BinaryHeap<Reverse<(Timestamp, usize)>> = times.collect();
@@ -224,7 +237,6 @@ impl Scheduler<'_> {
                 }
             }
         }
-        self.placed
     }
 
     /// When a job's domains and delays let it go, and which of them is the last to.
@@ -296,6 +308,7 @@ impl Scheduler<'_> {
                 of.waiting.push(Reverse((self.release(head.job).0, stream)));
             }
         }
-        self.placed.push(Placed { at, job, bound });
+        let Some(place) = self.placed.next() else { unreachable!("an order is sent once") };
+        *place = Placed { at, job, bound };
     }
 }

@@ -126,23 +126,15 @@ const DAY_NS: i64 = 86_400 * NS_PER_S;
 pub(super) fn summarize(usable: &Usable<'_>, draft: &Draft<'_>, orders: &[Order], scheduled: &Scheduled) -> Summary {
     let Usable { inventory, limits, ref options, .. } = *usable;
     let (grouping, staggered) = (&draft.jobs.grouping, &draft.staggered);
-    let mut waits: FxHashMap<Bound, (u64, Span)> = FxHashMap::default();
-    let mut days: Vec<(u64, u64)> = Vec::new();
-    for order in orders {
-        let day = usize::try_from(order.at.since(options.start).nanos() / DAY_NS).unwrap_or_default();
-        if days.len() <= day {
-            days.resize(day + 1, (0, 0));
-        }
-        match order.subject {
-            Subject::New(_) => days[day].0 += 1,
-            Subject::Renewal(_) => days[day].1 += 1,
-        }
-        if order.bound != Bound::NOTHING {
-            let (count, delay) = waits.entry(order.bound).or_default();
-            *count += 1;
-            *delay = order.at.since(options.start).max(*delay);
-        }
-    }
+    let is_new = |order: &&Order| matches!(order.subject, Subject::New(_));
+    let any_new = orders.iter().find(is_new).is_some();
+    let finish = scheduled.placed.last().map(|last| last.at);
+    let steadily = || steady(inventory, limits, grouping, finish.unwrap_or(options.start));
+    // Millions of orders are gone through by all threads, each for something else.
+    let ((waits, days), (registered_domains, steady)) = rayon::join(
+        || rayon::join(|| waits(orders, options.start), || days(orders, options.start)),
+        || rayon::join(|| domains(inventory, grouping, orders), steadily),
+    );
     let mut waits: Vec<(Span, u64, Bound)> =
         waits.into_iter().map(|(bound, (count, delay))| (delay, count, bound)).collect();
     waits.sort_unstable_by(|a, b| (b.0, b.1, a.2).cmp(&(a.0, a.1, b.2)));
@@ -152,12 +144,9 @@ pub(super) fn summarize(usable: &Usable<'_>, draft: &Draft<'_>, orders: &[Order]
         let (limit, key) = bucket.describe(inventory, usable.opening)?;
         Some(Bottleneck { limit, key, orders, delay })
     });
-    let is_new = |order: &&Order| matches!(order.subject, Subject::New(_));
-    let any_new = orders.iter().find(is_new).is_some();
     let first = orders.iter().find(is_new).or_else(|| orders.first());
     let last = orders.iter().rfind(is_new).or_else(|| orders.last());
     let bound_at = (!scheduled.placed.is_empty()).then_some(scheduled.bound_at);
-    let finish = scheduled.placed.last().map(|last| last.at);
     let held_sizes = orders.iter().filter_map(|order| match order.subject {
         Subject::Renewal(held) => Some(inventory.held_names(held as usize).len() as u64),
         Subject::New(_) => None,
@@ -169,7 +158,7 @@ pub(super) fn summarize(usable: &Usable<'_>, draft: &Draft<'_>, orders: &[Order]
         orders: orders.len() as u64,
         certificates: grouping.certificates.len() as u64,
         hostnames: new_names + renewed_names,
-        registered_domains: domains(inventory, grouping, orders),
+        registered_domains,
         first_at: first.map(|order| order.at),
         last_at: last.map(|order| order.at),
         bound_at,
@@ -184,9 +173,36 @@ pub(super) fn summarize(usable: &Usable<'_>, draft: &Draft<'_>, orders: &[Order]
         bottlenecks: bottlenecks.collect(),
         bottleneck_count,
         renewals: renewals(orders, staggered),
-        steady: steady(inventory, limits, grouping, finish.unwrap_or(options.start)),
+        steady,
         days,
     }
+}
+
+/// By bucket: how many orders wait for it, and how long the last one does.
+fn waits(orders: &[Order], start: Timestamp) -> FxHashMap<Bound, (u64, Span)> {
+    let mut waits: FxHashMap<Bound, (u64, Span)> = FxHashMap::default();
+    for order in orders.iter().filter(|order| order.bound != Bound::NOTHING) {
+        let (count, delay) = waits.entry(order.bound).or_default();
+        *count += 1;
+        *delay = order.at.since(start).max(*delay);
+    }
+    waits
+}
+
+/// Orders in each 24 hours from the start: new ones and renewals.
+fn days(orders: &[Order], start: Timestamp) -> Vec<(u64, u64)> {
+    let mut days: Vec<(u64, u64)> = Vec::new();
+    for order in orders {
+        let day = usize::try_from(order.at.since(start).nanos() / DAY_NS).unwrap_or_default();
+        if days.len() <= day {
+            days.resize(day + 1, (0, 0));
+        }
+        match order.subject {
+            Subject::New(_) => days[day].0 += 1,
+            Subject::Renewal(_) => days[day].1 += 1,
+        }
+    }
+    days
 }
 
 fn domains(inventory: &Inventory, grouping: &Grouping, orders: &[Order]) -> u64 {
