@@ -7,7 +7,7 @@
 //! DIR/certificates/<first name>-<hash>/notes.json  when it is to be renewed, and what went wrong last
 //! DIR/orders/1/<permit>.json, <permit>.key.pem     open orders of the process that has slot 1
 //! DIR/orders/1/<permit>.deploy                     after which certificates a command of the user's is still to run
-//! DIR/splits/<order and hash>.json                 orders that are ordered in parts, since a name failed
+//! DIR/splits/<order and hashes>.json               orders that are ordered in parts, since a name failed
 //! ```
 //!
 //! Whatever is acknowledged is on disk. A file is written aside, synced and renamed, a certificate with its key as a folder of its own: nobody

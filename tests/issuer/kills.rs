@@ -96,12 +96,19 @@ fn killed_before_the_deploy_command_has_run() {
 
     world.issue(&[]).issued(0);
     assert_eq!(waiting(), 2, "there was no command");
+    // A third waits of a certificate that was removed since.
+    fs::write(
+        world.path("store/orders/1/0123456789abcdef0123.deploy"),
+        "{\"certpace_deploy\":1,\"names\":[\"gone.example.com\"]}",
+    )
+    .unwrap();
     let deploy = world.script("deploy", "echo \"$CERTPACE_NAMES\" >> deployed; test -f \"$CERTPACE_LIVE/privkey.pem\"");
     let listen = world.listen();
     let renew = ["renew", "--http-listen", &listen, "--deploy", &deploy];
-    for _ in 0..2 {
+    for first in [true, false] {
         let ran = world.wait_for(world.ordering(&renew)).issued(0);
         assert!(!ran.said.contains("ended with"), "{ran:?}");
+        assert_eq!(ran.said.contains("gone.example.com was removed"), first, "{ran:?}");
     }
     let deployed = read(&world.path("deployed"));
     let mut deployed: Vec<_> = deployed.lines().collect();

@@ -116,10 +116,24 @@ impl Progress {
     /// Has the user's command run, where there is one: again and again until it has ended, also over processes that are killed.
     pub fn deploy(&self, Undeployed { names, slot, permit }: Undeployed) {
         let Some(command) = &self.deploy else { return };
-        let live = self.store.lineage(&names).ok().flatten().map(|of| of.live().display().to_string());
-        let names: Vec<_> = names.identifiers().iter().map(ToString::to_string).collect();
-        let environment = vec![("CERTPACE_NAMES", names.join(" ")), ("CERTPACE_LIVE", live.unwrap_or_default())];
-        self.hooks.run(command, environment, move || slot.deployed(&permit));
+        let lineage = self.store.lineage(&names);
+        let names = names.identifiers().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        match lineage {
+            Ok(Some(of)) => {
+                let environment = vec![("CERTPACE_NAMES", names), ("CERTPACE_LIVE", of.live().display().to_string())];
+                self.hooks.run(command, environment, move || slot.deployed(&permit));
+            }
+            // Without its folder the command would have nothing to deploy.
+            Ok(None) => {
+                self.warn(&format!(
+                    "the certificate of {names} was removed from the store: --deploy is not run for it"
+                ));
+                if let Err(error) = slot.deployed(&permit) {
+                    self.warn(&error.to_string());
+                }
+            }
+            Err(error) => self.warn(&format!("--deploy is not run for {names}, but by the next start: {error}")),
+        }
     }
 
     fn failed(&mut self, job: &Job, names: &[(String, String)]) {

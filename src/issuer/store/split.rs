@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::document::{self, Document, names};
 use super::{PlanOrder, StoreError};
+use crate::digest::sha256;
 use crate::issuer::files;
 use crate::name::{NameSet, SetKey};
 
@@ -42,7 +43,9 @@ impl Document for Split {
 pub(super) fn write(folder: &Path, split: &Split) -> Result<(), StoreError> {
     files::make_folder(folder)?;
     let of = split.plan.as_ref().map(|plan| format!("{}-{}-", &plan.plan[..plan.plan.len().min(8)], plan.order));
-    let name = format!("{}{}.json", of.unwrap_or_default(), &split.names.key().to_string()[..16]);
+    // The same names may be split at another CA, by another account.
+    let account = sha256([split.account.as_bytes()]);
+    let name = format!("{}{}-{}.json", of.unwrap_or_default(), &split.names.key().to_string()[..16], &account[..8]);
     Ok(files::write(&folder.join(name), &document::text(split), files::OPEN)?)
 }
 

@@ -243,6 +243,9 @@ fn an_order_is_split_at_each_ca_by_itself() {
     let is_found =
         |(account, part)| found.iter().any(|(names_of, of)| of.account == account && *names_of == names(part));
     assert!(found.len() == 4 && expected.into_iter().all(is_found), "{found:?}");
+    // Also where it is the same names that go the same ways.
+    store.write_split(&split("three", "a.com b.com", "a.com", "b.com")).unwrap();
+    assert_eq!(store.parts(Some("ab")).unwrap().len(), 6);
     assert_eq!(store.parts(None).unwrap(), []);
 }
 
