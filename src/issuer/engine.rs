@@ -5,10 +5,11 @@
 //! orders, the certificates, and in the ledger which orders of a plan are issued, and goes on.
 
 mod answers;
+mod held;
 mod jobs;
+mod source;
 mod spawn;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,19 +18,20 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
-use super::order::{Item, OrderError, Orders, Outcome};
-use super::store::{Lineage, OpenOrder, Slot};
+use super::order::{OrderError, Orders, Outcome};
+use super::store::Lineage;
 use super::wire::{AcmeError, RenewalAnswer};
-use crate::agent::{Action, Agent, CertificateId, Config, Held};
+use crate::agent::{Action, Agent, CertificateId, Config};
 use crate::gate::{Answer, Blocking, GateError};
 use crate::ledger::LedgerError;
 use crate::plan::Share;
 use crate::psl::SuffixList;
 use crate::time::{Span, Timestamp};
 
-pub use answers::held;
+pub use held::held;
 use jobs::Jobs;
 pub use jobs::{Holding, Job, State};
+pub use source::{News, Nothing, Source, SourceError, Work};
 
 /// Failures of a name after which nobody waits for it any more, where there is nothing else to do: from then on it is tried daily.
 const HOPELESS: u32 = 4;
@@ -37,85 +39,6 @@ const HOPELESS: u32 = 4;
 const GRACE: Duration = Duration::from_secs(300);
 /// How long another process's order is left alone before it is asked after again, by the ledger's time and by the clock.
 const IN_HAND: (Span, Span) = (Span::from_seconds(60), Span::from_seconds(2));
-
-/// A certificate that is wanted, or held and to be kept fresh.
-#[derive(Clone, Debug)]
-pub struct Work {
-    /// What to order.
-    pub item: Item,
-    /// Not before.
-    pub at: Timestamp,
-    /// The certificate held.
-    pub held: Option<(Held, Holding)>,
-    /// An order of it that an earlier process has left, and in which slot.
-    pub open: Option<(OpenOrder, Arc<Slot>)>,
-}
-
-/// Why nothing comes from a source.
-pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Where orders come from, by time: there may be millions.
-pub trait Source {
-    /// When the next one is to go out; `None`: there are no more.
-    ///
-    /// # Errors
-    /// Where it can't be read.
-    fn next_at(&mut self) -> Result<Option<Timestamp>, SourceError>;
-
-    /// The next one.
-    ///
-    /// # Errors
-    /// Where it can't be read.
-    fn take(&mut self) -> Result<Option<Work>, SourceError>;
-
-    /// How many orders were not taken yet; `None`: it is no plan, or nobody knows.
-    fn to_come(&self) -> Option<u64> {
-        None
-    }
-
-    /// How many orders it has left out, since nobody asked for them.
-    fn left_out(&self) -> u64 {
-        0
-    }
-
-    /// Looks whether it has changed. Called again and again; `None`: it has not, as far as is known.
-    ///
-    /// # Errors
-    /// Where nothing can go on.
-    fn look(&mut self) -> Result<Option<News>, SourceError> {
-        Ok(None)
-    }
-
-    /// How long until it is to be looked at, by the clock; `None`: it never changes, and what it has is all that will come.
-    fn look_in(&self) -> Option<Duration> {
-        None
-    }
-}
-
-/// How a source has changed.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct News {
-    /// Orders of the plan that it gave and that are not wanted any more, by number.
-    pub withdrawn: BTreeSet<u64>,
-    /// What people should know.
-    pub told: Option<String>,
-    /// Something is wrong with it, and it is as it was: what.
-    pub trouble: Option<String>,
-}
-
-/// A source that has nothing.
-#[derive(Clone, Copy, Debug)]
-pub struct Nothing;
-
-impl Source for Nothing {
-    fn next_at(&mut self) -> Result<Option<Timestamp>, SourceError> {
-        Ok(None)
-    }
-
-    fn take(&mut self) -> Result<Option<Work>, SourceError> {
-        Ok(None)
-    }
-}
 
 /// How an engine goes about it.
 #[derive(Clone, Debug)]
