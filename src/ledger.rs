@@ -22,7 +22,7 @@
 //!
 //! *Numbers* are whole microseconds: emission intervals are rounded up ([`Quota::in_micros`](crate::gcra::Quota::in_micros)), the clock's time down, the
 //! instants that a step tells up: none of it ever gives a token sooner. Redis computes exactly up to the year 2255. Names and bodies have no
-//! NUL character, which PostgreSQL does not take.
+//! NUL character, which PostgreSQL does not take, and no cell's name begins with a full stop, as documents' do in Redis.
 //!
 //! *Durable* is all that is done when the call returns, as far as the store can promise: SQLite syncs its log, PostgreSQL commits
 //! synchronously, Redis does what it is set to, and [`Store::notes`] says where that is less than one may think. (A [`Writer`] syncs SQLite's
@@ -346,7 +346,7 @@ impl fmt::Display for Realm {
 /// A bucket's name in a ledger: its limit and its key, as people know them.
 #[must_use]
 pub fn bucket_name(limit: LimitName, key: &str) -> String {
-    format!("{limit} {key}")
+    [limit.as_str(), " ", key].concat()
 }
 
 /// Limit and key of a bucket's name; `None` if it is none.

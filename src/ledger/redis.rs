@@ -17,7 +17,7 @@ use redis::{
 };
 use redis::{RedisError, RedisResult, ServerErrorKind, Value};
 
-use self::rows::{beginning_with, cell, document};
+use self::rows::{CELLS, cell, document, document_of, documents_matching, record};
 use super::page::whole;
 use super::{
     Cell, Document, LedgerError, Mark, Record, Reply, SCHEMA, Step, Store, Version, Versions, choose_cryptography,
@@ -53,9 +53,9 @@ impl Keys {
         Self { record: format!("{marker}:record"), marker }
     }
 
-    /// A realm's `cells` or `documents`, a hash by name, or its `leases`, a sorted set.
+    /// A realm's `rows`, a hash of its cells and documents, or its `leases`, a sorted set.
     fn of(&self, kind: &str, realm: &str) -> String {
-        format!("{}:{kind}:{realm}", self.marker)
+        [&self.marker, ":", kind, ":", realm].concat()
     }
 }
 
@@ -74,6 +74,9 @@ struct Connected {
     connection: Connection,
     /// The name under which the server knows [`DECIDE`].
     sha: String,
+    /// Room for a command and for all that go together, kept from call to call: a decision's take a while to come by.
+    cmd: Cmd,
+    packed: Vec<u8>,
 }
 
 /// What went wrong: with the server, or with what it holds.
@@ -216,7 +219,7 @@ fn connect(client: &Client, url: &str) -> Result<Connected, Trouble> {
         return Err(LedgerError::Unsafe { url: url.to_owned(), reason }.into());
     }
     let sha = redis::cmd("SCRIPT").arg("LOAD").arg(DECIDE).query(&mut connection)?;
-    Ok(Connected { connection, sha })
+    Ok(Connected { connection, sha, cmd: Cmd::new(), packed: Vec::new() })
 }
 
 /// What the server says of itself.
@@ -249,11 +252,13 @@ fn decide(
     steps: &[Step],
     timescale: Timescale,
 ) -> Result<Vec<Reply>, Trouble> {
-    let mut packed = Vec::new();
+    let Connected { connection, sha, cmd, packed } = connected;
+    packed.clear();
     for step in steps {
-        wire::command(&connected.sha, keys, step, timescale).write_packed_command(&mut packed);
+        wire::command(cmd, sha, keys, step, timescale);
+        cmd.write_packed_command(packed);
     }
-    let mut values = connected.connection.req_packed_commands(&packed, 0, steps.len())?;
+    let mut values = connection.req_packed_commands(packed, 0, steps.len())?;
     let forgotten = |value: &Value| match value {
         Value::ServerError(error) => error.kind() == Some(ServerErrorKind::NoScript),
         _ => false,
@@ -309,8 +314,8 @@ impl Store for RedisStore {
 
     fn cells(&mut self, realm: &str, show: &mut dyn FnMut(String, Cell)) -> Result<(), LedgerError> {
         self.mark()?;
-        let key = self.keys.of("cells", realm);
-        self.scan("HSCAN", &key, "*", &mut |name, row| {
+        let key = self.keys.of("rows", realm);
+        self.scan("HSCAN", &key, CELLS, &mut |name, row| {
             let cell = cell(&name, &row)?;
             show(name, cell);
             Ok(())
@@ -319,9 +324,9 @@ impl Store for RedisStore {
 
     fn documents(&mut self, realm: &str, prefix: &str, show: &mut dyn FnMut(Document)) -> Result<(), LedgerError> {
         self.mark()?;
-        let key = self.keys.of("documents", realm);
-        self.scan("HSCAN", &key, &beginning_with(prefix), &mut |name, row| {
-            show(document(name, &row)?);
+        let key = self.keys.of("rows", realm);
+        self.scan("HSCAN", &key, &documents_matching(prefix), &mut |field, row| {
+            show(document(&field, &row)?);
             Ok(())
         })
     }
@@ -330,26 +335,19 @@ impl Store for RedisStore {
         self.mark()?;
         let mut cmd = redis::cmd("XRANGE");
         cmd.arg(&self.keys.record).arg(from).arg("+").arg("COUNT").arg(most);
-        let lines: Vec<(String, BTreeMap<String, String>)> = self.query(&cmd)?;
+        let lines: Vec<(String, [(String, String); 1])> = self.query(&cmd)?;
         let more = lines.len() == most;
-        for (id, mut fields) in lines {
-            let sequence = id.split('-').next().and_then(|sequence| sequence.parse().ok());
-            let at = fields.get("at").and_then(|at| at.parse().ok()).map(Timestamp::from_unix_micros);
-            let (Some(sequence), Some(at), Some(realm), Some(body)) =
-                (sequence, at, fields.remove("realm"), fields.remove("body"))
-            else {
-                return Err(LedgerError::Row { what: format!("record {id}"), reason: "a part is missing".to_owned() });
-            };
-            show(Record { sequence, at, realm, body });
+        for (id, [(at, line)]) in lines {
+            show(record(&id, &at, &line)?);
         }
         Ok(more)
     }
 
     fn sweep(&mut self, realm: &str, full: Timestamp, record: u64) -> Result<(u64, u64), LedgerError> {
         self.mark()?;
-        let (key, full) = (self.keys.of("cells", realm), whole(full));
+        let (key, full) = (self.keys.of("rows", realm), whole(full));
         let mut idle = Vec::new();
-        self.scan("HSCAN", &key, "*", &mut |name, row| {
+        self.scan("HSCAN", &key, CELLS, &mut |name, row| {
             let Tally { tat, held } = cell(&name, &row)?.tally;
             idle.extend((held == 0 && tat.is_none_or(|tat| tat < full)).then_some(name));
             Ok(())
@@ -386,24 +384,24 @@ impl Store for RedisStore {
         {
             return damaged(&self.url, format!("its record has come to {id}, and its marker only to {sequence}"));
         }
-        let realms = self.all_keys()?;
-        let prefix = self.keys.of("documents", "");
-        for realm in realms.iter().filter_map(|key| key.strip_prefix(&prefix)) {
-            let mut newest = 0;
-            self.documents(realm, "", &mut |document| match document.version {
-                Version::Written(version) => newest = newest.max(version),
-                Version::Unknown | Version::Absent => {}
+        let (rows, mut newest) = (self.keys.of("rows", ""), 0);
+        for key in self.all_keys()?.iter().filter(|key| key.starts_with(&rows)) {
+            self.scan("HSCAN", key, "*", &mut |field, row| {
+                if document_of(&field).is_none() {
+                    return cell(&field, &row).map(drop);
+                }
+                match document(&field, &row)?.version {
+                    Version::Written(version) => newest = newest.max(version),
+                    Version::Unknown | Version::Absent => {}
+                }
+                Ok(())
             })?;
-            if newest > sequence {
-                return damaged(
-                    &self.url,
-                    format!("a document was written by change {newest}, and its marker stands at {sequence}"),
-                );
-            }
         }
-        let prefix = self.keys.of("cells", "");
-        for realm in realms.iter().filter_map(|key| key.strip_prefix(&prefix)) {
-            self.cells(realm, &mut |_, _| {})?;
+        if newest > sequence {
+            return damaged(
+                &self.url,
+                format!("a document was written by change {newest}, and its marker stands at {sequence}"),
+            );
         }
         Ok(())
     }

@@ -1,8 +1,48 @@
-//! Rows as they stand in the hashes: `TAT HELD ASKED` is a cell, `VERSION BODY` a document.
+//! Rows as they stand in a realm's hash: `TAT HELD ASKED` is a cell, `VERSION BODY` a document. A cell's field is its name, a document's
+//! begins with [`DOCUMENT`], which no cell's does. And lines as they stand in the record: `REALM BODY`, at the instant which is the field's name.
 
-use crate::ledger::{Cell, Document, LedgerError, Version};
+use crate::ledger::{Cell, Document, LedgerError, Record, Version};
 use crate::permits::Tally;
 use crate::time::Timestamp;
+
+/// How the fields of documents begin.
+const DOCUMENT: char = '.';
+/// The pattern that matches the fields of all cells.
+pub(super) const CELLS: &str = "[^.]*";
+
+/// The document's name, if the field is a document's.
+pub(super) fn document_of(field: &str) -> Option<&str> {
+    field.strip_prefix(DOCUMENT)
+}
+
+/// The field of the document of that name.
+pub(super) fn document_field(name: &str) -> String {
+    let mut field = String::with_capacity(1 + name.len());
+    field.push(DOCUMENT);
+    field.push_str(name);
+    field
+}
+
+/// A line of the record.
+pub(super) fn record_line(realm: &str, body: &str) -> String {
+    [realm, " ", body].concat()
+}
+
+/// A line of the record from what stands there.
+pub(super) fn record(id: &str, at: &str, line: &str) -> Result<Record, LedgerError> {
+    let read = || {
+        let (sequence, (realm, body)) = (id.split('-').next()?.parse().ok()?, line.split_once(' ')?);
+        let at = Timestamp::from_unix_micros(at.parse().ok()?);
+        Some(Record { sequence, at, realm: realm.to_owned(), body: body.to_owned() })
+    };
+    read().ok_or_else(|| LedgerError::Row { what: format!("record {id}"), reason: format!("it is `{at} {line}`") })
+}
+
+/// The row makes no sense.
+pub(super) fn senseless(field: &str, row: &str) -> LedgerError {
+    let what = document_of(field).map_or_else(|| format!("cell {field}"), |name| format!("document {name}"));
+    LedgerError::Row { what, reason: format!("it is `{row}`") }
+}
 
 /// A cell from what stands in its row.
 pub(super) fn cell(name: &str, row: &str) -> Result<Cell, LedgerError> {
@@ -15,20 +55,23 @@ pub(super) fn cell(name: &str, row: &str) -> Result<Cell, LedgerError> {
         let held = parts.next()?.parse().ok()?;
         Some(Cell { tally: Tally { tat, held }, asked: parts.next()?.parse().ok()? })
     };
-    read().ok_or_else(|| LedgerError::Row { what: format!("cell {name}"), reason: format!("it is `{row}`") })
+    read().ok_or_else(|| senseless(name, row))
 }
 
 /// A document from what stands in its row.
-pub(super) fn document(name: String, row: &str) -> Result<Document, LedgerError> {
-    match row.split_once(' ').map(|(version, body)| (version.parse(), body)) {
-        Some((Ok(version), body)) => Ok(Document { name, version: Version::Written(version), body: body.to_owned() }),
-        _ => Err(LedgerError::Row { what: format!("document {name}"), reason: format!("it is `{row}`") }),
-    }
+pub(super) fn document(field: &str, row: &str) -> Result<Document, LedgerError> {
+    let read = || {
+        let (version, body) = row.split_once(' ')?;
+        let version = Version::Written(version.parse().ok()?);
+        Some(Document { name: document_of(field)?.to_owned(), version, body: body.to_owned() })
+    };
+    read().ok_or_else(|| senseless(field, row))
 }
 
-/// The pattern that matches names which begin with `prefix`.
-pub(super) fn beginning_with(prefix: &str) -> String {
-    let mut pattern = String::with_capacity(prefix.len() + 1);
+/// The pattern that matches the fields of documents whose names begin with `prefix`.
+pub(super) fn documents_matching(prefix: &str) -> String {
+    let mut pattern = String::with_capacity(prefix.len() + 2);
+    pattern.push(DOCUMENT);
     for char in prefix.chars() {
         if matches!(char, '*' | '?' | '[' | ']' | '\\' | '^') {
             pattern.push('\\');

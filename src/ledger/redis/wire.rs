@@ -5,9 +5,9 @@ use std::io;
 
 use redis::{Cmd, Value};
 use rmp::encode;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
-use super::Keys;
+use super::{Keys, rows};
 use crate::clock::Timescale;
 use crate::ledger::page::whole;
 use crate::ledger::{
@@ -23,7 +23,7 @@ fn micros(at: Timestamp) -> i64 {
     whole(at).unix_micros().clamp(-LAST, LAST)
 }
 
-/// Arrays of numbers and words in MessagePack, filled value by value.
+/// Numbers in MessagePack, one after the other.
 struct Packed(Vec<u8>);
 
 impl Packed {
@@ -33,12 +33,6 @@ impl Packed {
         self
     }
 
-    /// What follows is an array of so many values.
-    fn array(&mut self, length: usize) -> &mut Self {
-        let length = u32::try_from(length).unwrap_or_else(|_| unreachable!("a step is no four billion values long"));
-        self.put(|bytes| encode::write_array_len(bytes, length).map(drop).map_err(io::Error::from))
-    }
-
     /// One number more.
     fn add(&mut self, number: impl TryInto<i64>) -> &mut Self {
         // More than the script could compute with.
@@ -46,39 +40,45 @@ impl Packed {
         self.put(|bytes| encode::write_sint(bytes, number).map(drop).map_err(io::Error::from))
     }
 
-    /// One word more.
-    fn add_word(&mut self, word: &str) -> &mut Self {
-        self.put(|bytes| encode::write_str(bytes, word).map_err(io::Error::from))
+    /// One `true` or `false` more.
+    fn add_bool(&mut self, value: bool) -> &mut Self {
+        self.put(|bytes| encode::write_bool(bytes, value))
     }
 
     /// One number more, or `false` where there is none.
     fn add_if(&mut self, number: Option<impl TryInto<i64>>) -> &mut Self {
         match number {
             Some(number) => self.add(number),
-            None => self.put(|bytes| encode::write_bool(bytes, false)),
+            None => self.add_bool(false),
         }
     }
 }
 
-/// How many values decide.lua has of a bucket. It knows each by the place of the first.
+/// How many values decide.lua has of a step beside those of its parts.
+const OF_STEP: usize = 16;
+/// How many it has of a bucket, an ask and a move.
 const OF_BUCKET: usize = 4;
+const OF_ASK: usize = 5;
+const OF_MOVE: usize = 3;
 
-/// By what decide.lua knows the bucket at that place of the step.
-const fn known_as(bucket: usize) -> usize {
-    OF_BUCKET * bucket + 1
-}
+/// Makes `cmd` the `EVALSHA` of the script for that step.
+pub(super) fn command(cmd: &mut Cmd, sha: &str, keys: &Keys, step: &Step, timescale: Timescale) {
+    // Each document once: of two writes the later holds.
+    let last: BTreeMap<&str, &Write> = step.writes.iter().map(|write| (write.name.as_str(), write)).collect();
+    let expected = |name: &str| step.expect.iter().position(|(expected, _)| expected == name);
+    let (cells, places) = cells(step);
 
-/// `EVALSHA` of the script for that step.
-pub(super) fn command(sha: &str, keys: &Keys, step: &Step, timescale: Timescale) -> Cmd {
     let mut values = Packed(Vec::with_capacity(512));
     let (from, to, speed) = timescale.in_micros();
-    let (cells, places) = cells(step);
-    values.array(6);
-    values.array(12).add(SCHEMA).add(from).add(to).add(speed).add(step.known.epoch).add(step.known.sequence);
+    values.add(SCHEMA).add(from).add(to).add(speed).add(step.known.epoch).add(step.known.sequence);
     values.add(micros(step.valid.0)).add(micros(step.valid.1));
-    values.add(u8::from(step.settled)).add(u8::from(step.opens_epoch));
-    values.add(cells.len()).add(u8::from(step.record.is_some()));
-    values.array(step.expect.len());
+    values.add_bool(step.settled).add_bool(step.opens_epoch).add_bool(step.record.is_some());
+    // Where the parts begin; Lua counts from 1.
+    let buckets_at = 1 + OF_STEP + step.expect.len();
+    let asks_at = buckets_at + OF_BUCKET * step.buckets.len();
+    let moves_at = asks_at + OF_ASK * step.asks.len();
+    let writes_at = moves_at + OF_MOVE * step.moves.len();
+    values.add(cells.len()).add(step.expect.len()).add(asks_at).add(moves_at).add(writes_at);
     for (_, version) in &step.expect {
         match version {
             Version::Unknown => values.add(-1),
@@ -86,52 +86,45 @@ pub(super) fn command(sha: &str, keys: &Keys, step: &Step, timescale: Timescale)
             Version::Written(sequence) => values.add(*sequence),
         };
     }
-    values.array(OF_BUCKET * step.buckets.len());
     for (bucket, place) in step.buckets.iter().zip(places) {
         let quota = bucket.quota.in_micros();
         values.add(place + 1).add(quota.emission().nanos() / NS_PER_US).add(quota.burst());
         values.add_if(bucket.floor.map(micros));
     }
-    values.array(5 * step.asks.len());
+    let known_as = |bucket: usize| buckets_at + OF_BUCKET * bucket;
     for Ask { bucket, burst, tokens, asked, beside } in &step.asks {
         let usable = step.buckets[*bucket].quota.with_burst_at_most(*burst).burst();
-        values.add(known_as(*bucket)).add(usable).add(*tokens).add(u8::from(*asked)).add_if(beside.map(known_as));
+        values.add(known_as(*bucket)).add(usable).add(*tokens).add_bool(*asked).add_if(beside.map(known_as));
     }
-    moves(values.array(3 * step.moves.len()), step);
-    // Each document once: of two writes the later holds.
-    let last: BTreeMap<&str, &Write> = step.writes.iter().map(|write| (write.name.as_str(), write)).collect();
-    let expected = |name: &str| step.expect.iter().position(|(expected, _)| expected == name);
-    values.array(2 * last.len());
+    for Move { bucket, motion } in &step.moves {
+        add_motion(values.add(known_as(*bucket)), *motion);
+    }
     for (name, write) in &last {
-        values.add(u8::from(write.body.is_some())).add_if(expected(name).map(|place| place + 1));
+        let lease = write.lease.filter(|_| write.body.is_some());
+        values.add_bool(write.body.is_some()).add_if(expected(name).map(|place| place + 1)).add_if(lease.map(micros));
     }
 
-    let mut cmd = redis::cmd("EVALSHA");
-    let of = |kind| keys.of(kind, &step.realm);
-    cmd.arg(sha).arg(5).arg(&keys.marker).arg(&keys.record).arg(of("cells")).arg(of("documents")).arg(of("leases"));
-    cmd.arg(values.0);
-    step.expect.iter().for_each(|(name, _)| _ = cmd.arg(name));
+    cmd.clear();
+    cmd.arg("EVALSHA").arg(sha).arg(4).arg(&keys.marker).arg(&keys.record);
+    cmd.arg(keys.of("rows", &step.realm)).arg(keys.of("leases", &step.realm)).arg(values.0);
+    step.expect.iter().for_each(|(name, _)| _ = cmd.arg(rows::document_field(name)));
     cmd.arg(cells);
     if let Some(record) = &step.record {
-        cmd.arg(&step.realm).arg(record);
+        cmd.arg(rows::record_line(&step.realm, record));
     }
     for (name, write) in last {
         if expected(name).is_none() {
-            cmd.arg(name);
+            cmd.arg(rows::document_field(name));
         }
-        cmd.arg(write.body.as_deref().unwrap_or_default());
-        match write.lease.filter(|_| write.body.is_some()) {
-            Some(lease) => cmd.arg(micros(lease)),
-            None => cmd.arg(""),
-        };
+        write.body.iter().for_each(|body| _ = cmd.arg(body));
     }
-    cmd
 }
 
 /// The names of the step's cells, each once, and for each bucket the place of its cell.
 fn cells(step: &Step) -> (Vec<&str>, Vec<usize>) {
-    let (mut names, mut known) = (Vec::with_capacity(step.buckets.len()), FxHashMap::default());
-    let mut places = Vec::with_capacity(step.buckets.len());
+    let count = step.buckets.len();
+    let (mut names, mut places) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    let mut known = FxHashMap::with_capacity_and_hasher(count, FxBuildHasher);
     for Bucket { name, .. } in &step.buckets {
         places.push(*known.entry(name.as_str()).or_insert_with(|| {
             names.push(name.as_str());
@@ -141,18 +134,16 @@ fn cells(step: &Step) -> (Vec<&str>, Vec<usize>) {
     (names, places)
 }
 
-fn moves(values: &mut Packed, step: &Step) {
-    for Move { bucket, motion } in &step.moves {
-        values.add(known_as(*bucket));
-        match *motion {
-            Motion::Hold { asked } => values.add_word("hold").add(u8::from(asked)),
-            Motion::Spend { asked } => values.add_word("spend").add(u8::from(asked)),
-            Motion::Release { asked } => values.add_word("release").add(u8::from(asked)),
-            Motion::Charge { at } => values.add_word("charge").add_if(at.map(micros)),
-            Motion::Try => values.add_word("try").add_if(None::<i64>),
-            Motion::Raise { until } => values.add_word("raise").add(micros(until)),
-        };
-    }
+/// By its number in decide.lua, and what belongs to it.
+fn add_motion(values: &mut Packed, motion: Motion) {
+    match motion {
+        Motion::Hold { asked } => values.add(0).add(u8::from(asked)),
+        Motion::Spend { asked } => values.add(1).add(u8::from(asked)),
+        Motion::Release { asked } => values.add(2).add(u8::from(asked)),
+        Motion::Charge { at } => values.add(3).add_if(at.map(micros)),
+        Motion::Try => values.add(4).add_if(None::<i64>),
+        Motion::Raise { until } => values.add(5).add(micros(until)),
+    };
 }
 
 /// What the script answered to that step. `url` is for errors.
@@ -169,8 +160,8 @@ pub(super) fn reply(step: &Step, value: Value, url: &str) -> Result<Reply, Ledge
             return Err(Versions { schema: found, writable_from: found }.refused(url.to_owned()));
         }
         6 => {
-            let (what, row) = (values.text().ok_or_else(unexpected)?, values.text().ok_or_else(unexpected)?);
-            return Err(LedgerError::Row { what, reason: format!("it is `{row}`") });
+            let (field, row) = (values.text().ok_or_else(unexpected)?, values.text().ok_or_else(unexpected)?);
+            return Err(rows::senseless(&field, &row));
         }
         _ => {}
     }
@@ -199,7 +190,8 @@ fn outcome(code: u8, step: &Step, values: &mut Values) -> Option<Outcome> {
                 };
                 documents.push(Document { name, version, body: values.text()? });
             }
-            let mut overdue = values.rest(Values::text)?;
+            let name = |values: &mut Values| Some(rows::document_of(&values.text()?)?.to_owned());
+            let mut overdue = values.rest(name)?;
             overdue.sort_unstable();
             Outcome::Moved { documents, overdue }
         }
