@@ -260,6 +260,15 @@ impl Bucket {
 }
 
 impl Buckets {
+    /// Forgets all of them. The room that they took is kept.
+    pub fn clear(&mut self) {
+        let Self { tats, quotas, quota_numbers, counters } = self;
+        tats.clear();
+        quotas.clear();
+        quota_numbers.clear();
+        counters.clear();
+    }
+
     /// Adds a full bucket.
     ///
     /// # Panics

@@ -262,7 +262,7 @@ impl Gate {
     /// [`GateError`] where it can't be asked.
     pub fn now(&mut self) -> Result<Timestamp, GateError> {
         let step = Step::new(self.code.clone(), self.known);
-        Ok(self.transact(step)?.at)
+        Ok(self.transact(step)?.0.at)
     }
 
     /// A new number for a permit that is reserved at `at`: the second in eight digits, so that stores keep those together that are made
@@ -282,18 +282,21 @@ impl Gate {
         self.model.order(account, names)
     }
 
-    fn transact(&mut self, step: Step) -> Result<Reply, GateError> {
-        let mut replies = match &mut self.ledger {
-            Connection::Own(store) => store.transact(std::slice::from_ref(&step), self.timescale)?,
-            Connection::Shared(writer) => writer.transact(vec![step], self.timescale).map_err(GateError::Shared)?,
+    /// What the ledger answers to a step; and the step, of which the caller may need more.
+    fn transact(&mut self, step: Step) -> Result<(Reply, Step), GateError> {
+        let answered = match &mut self.ledger {
+            Connection::Own(store) => {
+                store.transact(std::slice::from_ref(&step), self.timescale)?.pop().map(|reply| (reply, step))
+            }
+            Connection::Shared(writer) => writer.transact(vec![step], self.timescale).map_err(GateError::Shared)?.pop(),
         };
-        let Some(reply) = replies.pop() else { unreachable!("a store answers every step") };
+        let Some((reply, step)) = answered else { unreachable!("a store answers every step") };
         if reply.outcome == Outcome::WentBack {
             return Err(LedgerError::WentBack { seen: self.known, found: reply.mark }.into());
         }
         self.known = self.known.max(reply.mark);
         self.told = Some((reply.at, Stopwatch::start()));
-        Ok(reply)
+        Ok((reply, step))
     }
 
     /// Makes a decision on the documents `names` and has the ledger carry it out, again and again until nothing that it rests on has
@@ -337,9 +340,8 @@ impl Gate {
             step.expect = names.iter().map(|name| (name.clone(), version(name))).collect();
             step.settled = settled;
             step.known = self.known;
-            let buckets: Vec<_> = step.buckets.iter().map(|bucket| bucket.name.clone()).collect();
-            let writes = if made.is_some() { step.writes.clone() } else { Vec::new() };
-            let reply = self.transact(step)?;
+            let (reply, step) = self.transact(step)?;
+            let buckets = || step.buckets.into_iter().map(|bucket| bucket.name).collect();
             match (&reply.outcome, made) {
                 (Outcome::Moved { documents, overdue }, _) => {
                     fresh = true;
@@ -351,15 +353,15 @@ impl Gate {
                     }
                 }
                 (Outcome::Done { .. }, Some(made)) => {
-                    for write in writes {
+                    for write in step.writes {
                         let version =
                             write.body.as_ref().map_or(Version::Absent, |_| Version::Written(reply.mark.sequence));
                         let body = write.body.unwrap_or_default();
                         self.documents.insert(write.name.clone(), Document { name: write.name, version, body });
                     }
-                    return Ok((reply, buckets, made));
+                    return Ok((reply, buckets(), made));
                 }
-                (Outcome::Blocked(_), Some(made)) => return Ok((reply, buckets, made)),
+                (Outcome::Blocked(_), Some(made)) => return Ok((reply, buckets(), made)),
                 (Outcome::Done { .. } | Outcome::Blocked(_) | Outcome::WentBack, _) => {}
             }
         }
@@ -378,7 +380,7 @@ impl Gate {
     fn load(&mut self, names: &[String]) -> Result<(), GateError> {
         let mut step = Step::new(self.code.clone(), self.known);
         step.expect = names.iter().map(|name| (name.clone(), Version::Unknown)).collect();
-        if let Outcome::Moved { documents, .. } = self.transact(step)?.outcome {
+        if let Outcome::Moved { documents, .. } = self.transact(step)?.0.outcome {
             self.documents.extend(documents.into_iter().map(|document| (document.name.clone(), document)));
         }
         Ok(())

@@ -16,6 +16,7 @@
 
 mod authorizations;
 pub mod door;
+mod interner;
 mod key;
 pub mod refusal;
 mod registry;
@@ -94,10 +95,10 @@ impl Model {
         }
     }
 
-    /// Forgets every order, name and bucket; ids that were given are worth nothing any more.
+    /// Forgets every order, name and bucket; ids that were given are worth nothing any more. The room that they took is kept.
     pub fn forget(&mut self) {
-        self.registry = Arc::default();
-        self.buckets = Buckets::default();
+        Arc::make_mut(&mut self.registry).clear();
+        self.buckets.clear();
         self.issued.clear();
         self.paused.clear();
     }

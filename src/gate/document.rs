@@ -153,15 +153,15 @@ pub(super) struct Failures {
 }
 
 pub(super) fn permit_document(permit: &str) -> String {
-    format!("{PERMIT}{permit}")
+    [PERMIT, permit].concat()
 }
 
 pub(super) fn set_document(set: &str) -> String {
-    format!("{SET}{set}")
+    [SET, set].concat()
 }
 
 pub(super) fn failures_document(account: &str, name: &str) -> String {
-    format!("failures {account} {name}")
+    ["failures ", account, " ", name].concat()
 }
 
 /// What a document says; `None` if there is none.
@@ -174,7 +174,16 @@ pub(super) fn read<'a, T: Deserialize<'a>>(document: &'a Document) -> Result<Opt
         .map_err(|error| LedgerError::Row { what: format!("document `{}`", document.name), reason: error.to_string() })
 }
 
+/// How many bytes most documents and lines of the record have at most.
+const USUAL: usize = 768;
+
 /// A document's text.
 pub(super) fn text<T: Serialize>(value: &T) -> String {
-    serde_json::to_string(value).unwrap_or_else(|error| unreachable!("plain data with text as keys: {error}"))
+    // Every decision writes three: a text that grows as it is written is moved again and again.
+    let mut text = Vec::with_capacity(USUAL);
+    serde_json::to_writer(&mut text, value)
+        .unwrap_or_else(|error| unreachable!("plain data with text as keys: {error}"));
+    // Documents are kept at hand.
+    text.shrink_to_fit();
+    String::from_utf8(text).unwrap_or_else(|error| unreachable!("JSON is UTF-8: {error}"))
 }

@@ -8,7 +8,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::document::Task;
-use crate::ledger::bucket_name;
+use crate::ledger::{bucket_name, limit_and_key};
 use crate::limits::LimitName;
 use crate::permits::{Claim, Life, Sending};
 use crate::rules::Part;
@@ -62,29 +62,39 @@ impl Permitted {
     /// The buckets that it has at stake: name, what of the order takes the token, whether the CA asks.
     #[must_use]
     pub fn buckets(&self) -> Vec<(String, Part, bool)> {
-        let name = |stake: &Stake| stake.bucket.clone().or_else(|| self.bucket_of(stake.part)).unwrap_or_default();
+        let own = |part| self.limit_and_key_of(part).map(|(limit, key)| bucket_name(limit, &key.concat()));
+        let name = |stake: &Stake| stake.bucket.clone().or_else(|| own(stake.part)).unwrap_or_default();
         self.stakes.iter().map(|stake| (name(stake), stake.part, stake.asked)).collect()
     }
 
     /// Sets [`Self::stakes`].
     pub(super) fn stake(&mut self, buckets: Vec<(String, Part, bool)>) {
-        let stake = |(bucket, part, asked)| {
-            let bucket = Some(bucket).filter(|bucket| self.bucket_of(part).as_ref() != Some(bucket));
+        let stake = |(bucket, part, asked): (String, Part, bool)| {
+            let bucket = Some(bucket).filter(|bucket| !self.tells(part, bucket));
             Stake { part, asked, bucket }
         };
         self.stakes = buckets.into_iter().map(stake).collect();
     }
 
-    /// The bucket from which `part` takes, as far as account, names and set tell.
-    fn bucket_of(&self, part: Part) -> Option<String> {
+    /// Whether account, names and set tell that `part` takes from that bucket.
+    fn tells(&self, part: Part, bucket: &str) -> bool {
+        let (Some((limit, key)), Some((own_limit, own_key))) = (limit_and_key(bucket), self.limit_and_key_of(part))
+        else {
+            return false;
+        };
+        limit == own_limit && own_key.iter().try_fold(key, |rest, piece| rest.strip_prefix(*piece)) == Some("")
+    }
+
+    /// Limit and key, in pieces, of the bucket from which `part` takes, as far as account, names and set tell.
+    fn limit_and_key_of(&self, part: Part) -> Option<(LimitName, [&str; 3])> {
         Some(match part {
-            Part::Order => bucket_name(LimitName::NewOrdersPerAccount, &self.account),
+            Part::Order => (LimitName::NewOrdersPerAccount, [&self.account, "", ""]),
             Part::Failures(name) => {
-                let key = format!("{} {}", self.account, self.names.get(usize::from(name))?);
-                bucket_name(LimitName::FailedAuthorizationsPerDomainPerAccount, &key)
+                let name = self.names.get(usize::from(name))?;
+                (LimitName::FailedAuthorizationsPerDomainPerAccount, [&self.account, " ", name])
             }
             Part::Domain => return None,
-            Part::Set => bucket_name(LimitName::CertificatesPerFqdnSet, &self.set),
+            Part::Set => (LimitName::CertificatesPerFqdnSet, [&self.set, "", ""]),
         })
     }
 }

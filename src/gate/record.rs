@@ -66,6 +66,9 @@ impl Entry {
     }
 }
 
+/// How many bytes a move's text has at most beside the bucket's name, mostly.
+const WITHOUT_NAME: usize = 64;
+
 /// A move as text: what, emission interval in microseconds, burst, when in microseconds, bucket: `charge 36000000 300 - NewOrdersPerAccount 1`.
 fn line_of(bucket: &Bucket, motion: Motion) -> String {
     let (what, at) = match motion {
@@ -80,8 +83,16 @@ fn line_of(bucket: &Bucket, motion: Motion) -> String {
         Motion::Raise { until } => ("raise", Some(until)),
     };
     let emission = bucket.quota.emission().nanos() / NS_PER_US;
-    let at = at.map_or_else(|| "-".to_owned(), |at| at.unix_micros().to_string());
-    format!("{what} {emission} {} {at} {}", bucket.quota.burst(), bucket.name)
+    let mut numbers = itoa::Buffer::new();
+    let mut line = String::with_capacity(WITHOUT_NAME + bucket.name.len());
+    line.push_str(what);
+    for number in [Some(emission), Some(bucket.quota.burst().into()), at.map(|at| at.unix_micros())] {
+        line.push(' ');
+        line.push_str(number.map_or("-", |number| numbers.format(number)));
+    }
+    line.push(' ');
+    line.push_str(&bucket.name);
+    line
 }
 
 fn read_line(line: &str) -> Option<(&str, Quota, Motion)> {

@@ -1,6 +1,9 @@
 //! From an order to a ledger's buckets: what it has at stake by the rules, under the names and with the quotas that a store is told.
 
-use rustc_hash::FxHashMap;
+use std::hash::BuildHasher as _;
+
+use hashbrown::HashTable;
+use rustc_hash::FxBuildHasher;
 
 use super::document::Board;
 use crate::counts::Capacity;
@@ -20,18 +23,19 @@ pub(super) struct Draft<'a> {
     pub(super) step: Step,
     limits: &'a Limits,
     board: &'a Board,
-    /// Where in the step each bucket stands.
-    places: FxHashMap<String, usize>,
+    /// Where in the step each bucket stands, by the hash of its name.
+    places: HashTable<usize>,
 }
 
 impl<'a> Draft<'a> {
     pub(super) fn new(step: Step, limits: &'a Limits, board: &'a Board) -> Self {
-        Self { step, limits, board, places: FxHashMap::default() }
+        Self { step, limits, board, places: HashTable::with_capacity(8) }
     }
 
     /// The place of that bucket among the step's; `None` where its limit is off.
     pub(super) fn bucket(&mut self, name: &str) -> Option<usize> {
-        if let Some(place) = self.places.get(name) {
+        let buckets = &self.step.buckets;
+        if let Some(place) = self.places.find(FxBuildHasher.hash_one(name), |place| buckets[*place].name == name) {
             return Some(*place);
         }
         let quota = quota_of(self.limits, name)?;
@@ -42,7 +46,9 @@ impl<'a> Draft<'a> {
         let floor = floor(self.board, name, quota);
         let place = self.step.buckets.len();
         self.step.buckets.push(Bucket { name: name.to_owned(), quota, floor });
-        self.places.insert(name.to_owned(), place);
+        let buckets = &self.step.buckets;
+        let hash = |place: &usize| FxBuildHasher.hash_one(buckets[*place].name.as_str());
+        self.places.insert_unique(FxBuildHasher.hash_one(name), place, hash);
         place
     }
 
@@ -124,7 +130,7 @@ pub(super) fn stakes_of(model: &Model, order: OrderId, exemption: Exemption) -> 
 
 /// The bucket in which a name of an account waits before it is tried again.
 pub(super) fn backoff_bucket(account: &str, name: &str) -> String {
-    format!("{BACKOFF} {account} {name}")
+    [BACKOFF, " ", account, " ", name].concat()
 }
 
 /// The bucket of failures in a row beside that of failures.

@@ -14,7 +14,8 @@ const TOGETHER: usize = 64;
 /// How many may wait before the next has to wait to be let in.
 const WAITING: usize = 1_024;
 
-type Answer = Result<Vec<Reply>, Arc<LedgerError>>;
+/// Each reply, and its step back.
+type Answer = Result<Vec<(Reply, Step)>, Arc<LedgerError>>;
 
 struct Job {
     steps: Vec<Step>,
@@ -58,7 +59,7 @@ impl Writer {
         Self { jobs }
     }
 
-    /// As [`Store::transact`].
+    /// As [`Store::transact`]; gives the steps back beside the replies.
     ///
     /// # Errors
     /// Those of the store; all whose steps went together get the same.
@@ -102,12 +103,13 @@ fn together(store: &mut dyn Store, jobs: Vec<Job>, timescale: Timescale) -> Done
         waiting.push((job.steps.len(), job.answer));
         steps.append(&mut job.steps);
     }
-    let mut replies = store.transact(&steps, timescale).map(Vec::into_iter).map_err(Arc::new);
+    let changes = steps.iter().any(Step::changes);
+    let mut replies = store.transact(&steps, timescale).map(|replies| replies.into_iter().zip(steps)).map_err(Arc::new);
     let own = |(count, answer)| match &mut replies {
         Ok(replies) => (answer, Ok(replies.by_ref().take(count).collect())),
         Err(error) => (answer, Err(Arc::clone(error))),
     };
-    Done { answers: waiting.into_iter().map(own).collect(), changes: steps.iter().any(Step::changes) }
+    Done { answers: waiting.into_iter().map(own).collect(), changes }
 }
 
 /// Answers what is done when it is durable: all that waits by one sync.

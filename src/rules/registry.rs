@@ -1,11 +1,12 @@
 //! Dense ids: accounts, names, registered domains and sets become numbers once, and an order the list of its buckets.
 
-use std::fmt;
-use std::hash::Hash;
+use std::borrow::Cow;
+use std::fmt::{Display, Write as _};
 use std::net::Ipv6Addr;
 
 use rustc_hash::FxHashMap;
 
+use super::interner::Interner;
 use super::{BucketKey, Exemption};
 use crate::buckets::{Batch, BucketId, Buckets, Mode, Transaction};
 use crate::dense::dense;
@@ -34,29 +35,6 @@ impl OrderId {
     #[must_use]
     pub const fn index(self) -> usize {
         self.index as usize
-    }
-}
-
-/// Numbers for things, in the order in which they come.
-#[derive(Clone, Debug)]
-struct Interner<T> {
-    ids: FxHashMap<T, u32>,
-    things: Vec<T>,
-}
-
-impl<T> Default for Interner<T> {
-    fn default() -> Self {
-        Self { ids: FxHashMap::default(), things: Vec::new() }
-    }
-}
-
-impl<T: Clone + Eq + Hash> Interner<T> {
-    fn intern(&mut self, thing: T) -> u32 {
-        let next = dense(self.things.len());
-        *self.ids.entry(thing).or_insert_with_key(|thing| {
-            self.things.push(thing.clone());
-            next
-        })
     }
 }
 
@@ -126,8 +104,37 @@ struct Parts {
 }
 
 impl Registry {
+    /// Forgets all. The room that it took is kept.
+    pub(super) fn clear(&mut self) {
+        let Self {
+            accounts,
+            names,
+            domains,
+            sets,
+            by_key,
+            keys,
+            order_ids,
+            order_buckets,
+            orders,
+            order_names,
+            pausing,
+            pending,
+        } = self;
+        accounts.clear();
+        names.clear();
+        domains.clear();
+        sets.clear();
+        by_key.clear();
+        keys.clear();
+        order_ids.clear();
+        order_buckets.clear();
+        orders.clear();
+        order_names.clear();
+        (*pausing, *pending) = (0, 0);
+    }
+
     pub(super) fn pair(&mut self, account: &str, name: &Identifier) -> Pair {
-        Pair { account: self.accounts.intern(account.into()), name: self.names.intern(name.clone()) }
+        Pair { account: self.accounts.intern_text(account), name: self.names.intern(name.clone()) }
     }
 
     /// The bucket of the pair's failures in a row, if anything has asked for it.
@@ -194,7 +201,7 @@ impl Registry {
         let mut domains: Vec<String> = names.map(|name| suffixes.domain_of(name)).collect();
         domains.sort_unstable();
         domains.dedup();
-        domains.into_iter().map(|domain| self.domains.intern(domain.into())).collect()
+        domains.into_iter().map(|domain| self.domains.intern_text(&domain)).collect()
     }
 
     pub(super) fn key(&self, bucket: BucketId) -> BucketKey {
@@ -236,25 +243,32 @@ impl Registry {
     }
 
     /// The id by which an override for the bucket is looked up.
-    fn override_id(&self, key: BucketKey) -> String {
+    fn override_id(&self, key: BucketKey) -> Cow<'_, str> {
         match key {
-            BucketKey::NewRegistrationsPerIpAddress(ip) => ip.to_string(),
-            BucketKey::NewRegistrationsPerIpv6Range(bits) => ipv6_range(Ipv6Addr::from_bits(bits << 80)),
-            BucketKey::CertificatesPerDomain(domain) => self.domains.things[domain as usize].to_string(),
-            BucketKey::CertificatesPerFqdnSet(set) => self.sets.things[set as usize].to_string(),
+            BucketKey::NewRegistrationsPerIpAddress(ip) => ip.to_string().into(),
+            BucketKey::NewRegistrationsPerIpv6Range(bits) => ipv6_range(Ipv6Addr::from_bits(bits << 80)).into(),
+            BucketKey::CertificatesPerDomain(domain) => self.domains.things[domain as usize].as_ref().into(),
+            BucketKey::CertificatesPerFqdnSet(set) => self.sets.things[set as usize].to_string().into(),
             BucketKey::NewOrdersPerAccount(account)
             | BucketKey::PendingAuthorizationsPerAccount(account)
             | BucketKey::CertificatesPerDomainPerAccount(account, _)
             | BucketKey::FailedAuthorizationsPerDomainPerAccount(account, _)
             | BucketKey::FailedAuthorizationsForPausingPerDomainPerAccount(account, _) => {
-                self.accounts.things[account as usize].to_string()
+                self.accounts.things[account as usize].as_ref().into()
             }
         }
     }
 
     pub(super) fn describe(&self, bucket: BucketId) -> (LimitName, String) {
         let key = self.key(bucket);
-        let pair = |account: u32, of: &dyn fmt::Display| format!("{} {of}", self.accounts.things[account as usize]);
+        let pair = |account: u32, of: &dyn Display| {
+            // Names have 253 characters at most, and mostly far less.
+            let account = &self.accounts.things[account as usize];
+            let mut text = String::with_capacity(account.len() + 64);
+            text.push_str(account);
+            write!(text, " {of}").unwrap_or_else(|error| unreachable!("a text takes all: {error}"));
+            text
+        };
         let text = match key {
             BucketKey::CertificatesPerDomainPerAccount(account, domain) => {
                 pair(account, &self.domains.things[domain as usize])
@@ -268,7 +282,7 @@ impl Registry {
             | BucketKey::NewOrdersPerAccount(_)
             | BucketKey::PendingAuthorizationsPerAccount(_)
             | BucketKey::CertificatesPerDomain(_)
-            | BucketKey::CertificatesPerFqdnSet(_) => self.override_id(key),
+            | BucketKey::CertificatesPerFqdnSet(_) => self.override_id(key).into_owned(),
         };
         (key.limit(), text)
     }
@@ -281,7 +295,7 @@ impl Registry {
         suffixes: &SuffixList,
         buckets: &mut Buckets,
     ) -> OrderId {
-        let account = self.accounts.intern(account.into());
+        let account = self.accounts.intern_text(account);
         let set = self.sets.intern(names.key());
         if let Some(known) = self.order_ids.get(&(account, set)) {
             return *known;

@@ -25,6 +25,7 @@ fn sixteen_get_the_answers_to_their_own_steps_in_order() {
                     let said = |part| Some(format!("{own} {round} {part}"));
                     let spend = |part| Step { record: said(part), ..moving(&format!("b{own}"), 40, &[Motion::Try]) };
                     let replies = writer.transact(vec![spend(0), step(), spend(1)], timescale).unwrap();
+                    let replies: Vec<_> = replies.into_iter().map(|(reply, _)| reply).collect();
                     let [first, question, second] = <[Reply; 3]>::try_from(replies).unwrap();
                     assert!([&first, &question, &second].iter().all(|reply| reply.at == at(own % 2)));
                     assert_eq!(second.mark.sequence, first.mark.sequence + 1);
@@ -32,7 +33,7 @@ fn sixteen_get_the_answers_to_their_own_steps_in_order() {
                     assert_eq!([first.outcome, second.outcome], [const { Outcome::Done { denied: Vec::new() } }; 2]);
                 }
                 let last = writer.transact(vec![moving(&format!("b{own}"), 40, &[Motion::Try])], timescale).unwrap();
-                assert_eq!(last[0].outcome, Outcome::Done { denied: vec![0] });
+                assert_eq!(last[0].0.outcome, Outcome::Done { denied: vec![0] });
             });
         }
     });
