@@ -230,7 +230,12 @@ impl Store for PostgresStore {
 fn meanwhile(made: Result<(), tokio_postgres::Error>) -> Result<(), tokio_postgres::Error> {
     match &made {
         Err(error) => match error.code() {
-            Some(&(SqlState::UNIQUE_VIOLATION | SqlState::DUPLICATE_SCHEMA | SqlState::DUPLICATE_TABLE)) => Ok(()),
+            Some(
+                &(SqlState::UNIQUE_VIOLATION
+                | SqlState::DUPLICATE_SCHEMA
+                | SqlState::DUPLICATE_TABLE
+                | SqlState::DUPLICATE_OBJECT),
+            ) => Ok(()),
             _ => made,
         },
         Ok(()) => Ok(()),
