@@ -129,7 +129,7 @@ impl Gate {
     pub fn refused(&mut self, permit: &str, refusal: &Refusal) -> Result<Told, GateError> {
         let detail = refusal.detail.as_deref().unwrap_or_default();
         let sentence = Sentence::parse(detail);
-        let stakes = self.permit(permit)?.buckets();
+        let stakes = self.permit(permit)?.buckets()?;
         let told = News {
             refusal: Some(detail.to_owned()),
             bucket: sentence.as_ref().and_then(|sentence| named(sentence, &stakes)),
@@ -270,7 +270,7 @@ impl Gate {
             return Ok((step, Err(Never::Frozen(freeze.clone()))));
         }
         let state = life.state();
-        let stakes = before.buckets();
+        let stakes = before.buckets()?;
         let mut draft = Draft::new(step, &self.limits, &board);
         if asks && before.life.state == State::Reserved {
             if let Some(until) = before.claim.until() {

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::document::Task;
-use crate::ledger::{bucket_name, limit_and_key};
+use super::document::{Task, permit_document};
+use crate::ledger::{LedgerError, bucket_name, limit_and_key};
 use crate::limits::LimitName;
 use crate::permits::{Claim, Life, Sending};
 use crate::rules::Part;
@@ -60,11 +60,19 @@ pub struct Permitted {
 
 impl Permitted {
     /// The buckets that it has at stake: name, what of the order takes the token, whether the CA asks.
-    #[must_use]
-    pub fn buckets(&self) -> Vec<(String, Part, bool)> {
+    ///
+    /// # Errors
+    /// [`LedgerError::Row`] where a stake is of a name that the permit does not have: it is damaged.
+    pub fn buckets(&self) -> Result<Vec<(String, Part, bool)>, LedgerError> {
         let own = |part| self.limit_and_key_of(part).map(|(limit, key)| bucket_name(limit, &key.concat()));
-        let name = |stake: &Stake| stake.bucket.clone().or_else(|| own(stake.part)).unwrap_or_default();
-        self.stakes.iter().map(|stake| (name(stake), stake.part, stake.asked)).collect()
+        let bucket = |stake: &Stake| {
+            let name = stake.bucket.clone().or_else(|| own(stake.part)).ok_or_else(|| LedgerError::Row {
+                what: format!("document `{}`", permit_document(&self.permit)),
+                reason: format!("`{stake}` is at stake, and it has no such name"),
+            })?;
+            Ok((name, stake.part, stake.asked))
+        };
+        self.stakes.iter().map(bucket).collect()
     }
 
     /// Sets [`Self::stakes`].
@@ -219,6 +227,9 @@ mod tests {
         let own: Vec<_> = buckets.iter().map(|(name, part, _)| ((*name).to_owned(), *part, true)).collect();
         permit.stake(own.clone());
         assert_eq!(permit.stakes.iter().map(Stake::to_string).collect::<Vec<_>>(), buckets.map(|(_, _, text)| text));
-        assert_eq!(permit.buckets(), own);
+        assert_eq!(permit.buckets().unwrap(), own);
+        permit.names.pop();
+        let error = permit.buckets().unwrap_err().to_string();
+        assert!(error.contains("permit p") && error.contains("`failures 1` is at stake"), "{error}");
     }
 }

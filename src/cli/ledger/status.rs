@@ -63,7 +63,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     })?;
     let mut holders: BTreeMap<String, Vec<HeldBy>> = BTreeMap::new();
     for permit in permits.iter().filter(|permit| permit.life.state.is_live()) {
-        for (bucket, ..) in permit.buckets() {
+        for (bucket, ..) in permit.buckets()? {
             let held = HeldBy { permit: permit.permit.clone(), holder: permit.holder.clone() };
             holders.entry(bucket).or_default().push(held);
         }
