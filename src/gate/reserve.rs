@@ -1,6 +1,6 @@
 //! Asking for a permit.
 
-use super::document::{Board, Hand, PERMIT, QUEUE, SET, SetState, permit_document, set_document, text};
+use super::document::{Board, Hand, PERMIT, QUEUE, SetState, permit_document, set_document, text};
 use super::names;
 use super::permitted::{Permitted, Shadowed};
 use super::queue::{Comer, Queue};
@@ -224,7 +224,7 @@ impl Gate {
         let (permit, moves) = Permit::reserve(terms, lease_end, at);
         draft.move_stakes(&stakes, &moves, &[]);
         let shadow = if let Mode::LetPass(shadow) = mode { Some(shadow.clone()) } else { None };
-        let permitted = Permitted { shadow, ..permitted(request, set, number, claim, &permit, stakes) };
+        let permitted = Permitted { shadow, ..permitted(request, number, claim, &permit, stakes) };
         let hand = Hand {
             permit: number.to_owned(),
             holder: request.holder.clone(),
@@ -371,7 +371,6 @@ pub(super) fn blocking(blocked: &[(usize, Timestamp)], buckets: &[String]) -> Ve
 
 fn permitted(
     request: &Request,
-    set: &str,
     number: &str,
     claim: Claim,
     permit: &Permit,
@@ -381,7 +380,7 @@ fn permitted(
         permit: number.to_owned(),
         account: request.account.clone(),
         names: request.names.identifiers().iter().map(ToString::to_string).collect(),
-        set: set.strip_prefix(SET).unwrap_or_default().to_owned(),
+        set: request.names.key().to_string(),
         holder: request.holder.clone(),
         tenant: request.tenant.clone(),
         profile: request.profile.clone(),
