@@ -79,7 +79,7 @@ fn pipeline(criterion: &mut Criterion) {
         let mut bytes = Vec::new();
         inventory::Inventory::of(size).write(&mut bytes).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(csv_alone(&bytes), size);
-        let sources = || vec![Source { name: "names.csv".to_owned(), bytes: bytes.clone() }];
+        let sources = || vec![Source::new("names.csv", bytes.clone())];
         let inventory = terms.read(sources());
         let planned = terms.plan(&inventory);
 

@@ -1,6 +1,6 @@
 //! The inventory: hostnames wanted and certificates held, read from CSV or plain lists, with every row that can't be planned.
 //!
-//! It is built for tens of millions of rows: the input stays in one buffer a file, a name is a reference into it, domains and
+//! It is built for tens of millions of rows: the input is read part by part, names alone stay, side by side; domains and
 //! attributes are dense numbers. Chunks are parsed side by side. Numbers go by first appearance, since what stands together is mostly
 //! asked for together; wherever an order shows, it is that of contents ([`Inventory::domain_place`]), so that neither the order of rows
 //! nor the number of threads can be seen in what comes out.
@@ -12,26 +12,27 @@ mod layout;
 mod number;
 mod reject;
 mod rows;
+mod source;
 mod split;
+mod stream;
 mod text;
 mod withhold;
 
-use std::cmp::Reverse;
-use std::ops::Range;
-use std::sync::OnceLock;
-
-use rayon::prelude::*;
-
 use crate::dense::dense;
-use crate::digest;
+use crate::digest::Hasher;
 use crate::limits::Policy;
 use crate::psl::SuffixList;
 use crate::time::Timestamp;
+use std::cmp::Reverse;
+use std::ops::Range;
 
 use layout::Layout;
 pub use layout::LayoutError;
 pub use reject::{Column, Reason, Reject};
-pub use text::{Source, Text, TextRef};
+pub use source::{Bytes, Source, sha256};
+use stream::Stream;
+use text::Text;
+pub use text::TextRef;
 pub use withhold::{Candidate, Withheld};
 
 /// What holds where a row says nothing.
@@ -172,6 +173,9 @@ pub struct Counts {
 /// An inventory, read and checked.
 #[derive(Debug, Default)]
 pub struct Inventory {
+    sources: Vec<Source>,
+    /// By source: the header's line, or nothing for a plain list.
+    headers: Vec<Vec<u8>>,
     text: Text,
     /// Registered domains and address blocks, as they first appear.
     domains: Vec<TextRef>,
@@ -197,7 +201,7 @@ pub struct Inventory {
     held_starts: Vec<usize>,
     /// What was counted.
     pub counts: Counts,
-    sha256: OnceLock<String>,
+    sha256: String,
     /// Rows that can't be planned, in the order of the input.
     pub rejects: Vec<Reject>,
     /// Columns that mean nothing to certpace, by source.
@@ -233,25 +237,16 @@ fn read_in_chunks(
     chunk_bytes: usize,
     progress: &(dyn Fn(usize) + Sync),
 ) -> Result<Inventory, InventoryError> {
-    let mut layouts = Vec::new();
-    for source in &sources {
-        let fail = |reason| InventoryError { source_name: source.name.clone(), reason };
-        layouts.push(Layout::detect(&source.bytes).map_err(fail)?);
-    }
-    let mut chunks = Vec::new();
-    for (index, (source, layout)) in sources.iter().zip(&layouts).enumerate() {
-        split::split(index, &source.bytes, layout, chunk_bytes, sources.len() + chunks.len(), &mut chunks);
-    }
-    assert!(sources.len() + chunks.len() < text::BUFFERS_MAX, "an inventory has less than 30 TB in 65,000 files");
-    let parse = |chunk: &chunk::Chunk| {
-        let parsed = chunk::parse(*chunk, &sources[chunk.source].bytes, &layouts[chunk.source], settings.suffixes);
-        progress(chunk.end - chunk.start);
-        parsed
-    };
-    let parsed = chunks.par_iter().map(parse).collect();
-    let mut inventory = rows::gather(sources, parsed, settings);
-    for (source, layout) in layouts.into_iter().enumerate() {
-        inventory.ignored_columns.extend(layout.ignored.into_iter().map(|name| (source, name)));
+    let (suffixes, hasher) = (settings.suffixes, Hasher::new());
+    let mut stream = Stream { suffixes, chunk_bytes, progress, hasher, parsed: Vec::new() };
+    let read = |(number, source): (usize, &Source)| stream.read(number, source).map_err(|reason| source.failed(reason));
+    let layouts: Vec<Layout> = sources.iter().enumerate().map(read).collect::<Result<_, _>>()?;
+    let Stream { parsed, hasher, .. } = stream;
+    let mut inventory = rows::gather(sources, &layouts, parsed, settings)?;
+    inventory.sha256 = hasher.finish_as_text();
+    for (source, Layout { header, ignored, .. }) in layouts.into_iter().enumerate() {
+        inventory.headers.push(header);
+        inventory.ignored_columns.extend(ignored.into_iter().map(|name| (source, name)));
     }
     Ok(inventory)
 }
@@ -272,17 +267,16 @@ impl Inventory {
         self.text.get(at)
     }
 
-    /// The sources, as they were read.
+    /// The sources.
     #[must_use]
     pub fn sources(&self) -> &[Source] {
-        &self.text.sources
+        &self.sources
     }
 
-    /// SHA-256 over the bytes of all sources, one after the other, in hexadecimal. It is computed once, when it is first asked for: one
-    /// thread takes a second for a gigabyte, which is best spent beside other work.
+    /// SHA-256 over the bytes of all sources, one after the other, in hexadecimal.
     #[must_use]
     pub fn sha256(&self) -> &str {
-        self.sha256.get_or_init(|| digest::sha256(self.sources().iter().map(|source| &source.bytes[..])))
+        &self.sha256
     }
 
     /// How many registered domains (or address blocks) there are.
@@ -366,19 +360,9 @@ impl Inventory {
         &self.held_names[self.held_starts[certificate]..self.held_starts[certificate + 1]]
     }
 
-    /// The record of a reject as it stands in its source, without its line end.
-    #[must_use]
-    pub fn record(&self, reject: &Reject) -> &[u8] {
-        &self.text.sources[reject.source].bytes[reject.record.clone()]
-    }
-
     /// The header of a source, or nothing for a plain list.
     #[must_use]
     pub fn header(&self, source: usize) -> &[u8] {
-        let bytes = &self.text.sources[source].bytes;
-        match Layout::detect(bytes) {
-            Ok(layout) => &bytes[layout.header],
-            Err(_) => b"",
-        }
+        &self.headers[source]
     }
 }

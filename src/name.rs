@@ -10,9 +10,10 @@ use std::fmt;
 use std::net::IpAddr;
 
 use data_encoding::HEXLOWER;
-use sha2::{Digest, Sha256};
 
 pub use hostname::{Canonical, Hostname, NameError, canonical};
+
+use crate::digest::Hasher;
 
 /// What an order asks a certificate for: a DNS name or an IP address. DNS names sort before addresses, both by their text,
 /// since Boulder hashes them in that order.
@@ -115,17 +116,17 @@ impl NameSet {
     /// The key under which its certificates are counted.
     #[must_use]
     pub fn key(&self) -> SetKey {
-        let mut hash = Sha256::new();
+        let mut hash = Hasher::new();
         for (index, identifier) in self.0.iter().enumerate() {
             if index > 0 {
                 hash.update(b",");
             }
             match identifier {
-                Identifier::Dns(name) => hash.update(name.as_str()),
-                Identifier::Ip(address) => hash.update(address.to_string()),
+                Identifier::Dns(name) => hash.update(name.as_str().as_bytes()),
+                Identifier::Ip(address) => hash.update(address.to_string().as_bytes()),
             }
         }
-        SetKey(hash.finalize().into())
+        SetKey(hash.finish())
     }
 }
 

@@ -29,7 +29,7 @@ fn read(texts: &[&[u8]]) -> Result<Inventory, InventoryError> {
         policy: &POLICY,
         suffixes: &SUFFIXES,
     };
-    let source = |(number, bytes): (usize, &&[u8])| Source { name: format!("{number}.csv"), bytes: bytes.to_vec() };
+    let source = |(number, bytes): (usize, &&[u8])| Source::new(&format!("{number}.csv"), bytes.to_vec());
     inventory::read(texts.iter().enumerate().map(source).collect(), &settings, &|_| {})
 }
 

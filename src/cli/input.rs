@@ -1,21 +1,22 @@
 //! Reading inventories: files, `-` for stdin, several of them; bad rows are told.
 
-use std::fs;
-use std::io::{self, IsTerminal as _, Read as _, Seek as _, SeekFrom};
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Read as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rayon::prelude::*;
 
 use super::failure::Hint as _;
 use super::terminal::{Terminal, Verbosity};
-use crate::inventory::{self, Inventory, Settings, Source};
+use crate::inventory::{self, Bytes, Inventory, Settings, Source};
 use crate::report::rejects;
 use crate::report::words::grouped;
 
-/// Reads files whole; `-` is stdin.
+/// Opens files; `-` is stdin.
 ///
 /// # Errors
 /// With the path and what is wrong with it.
@@ -27,37 +28,56 @@ pub fn sources(paths: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
 }
 
 fn source(path: &Path) -> anyhow::Result<Source> {
-    let mut bytes = Vec::new();
     if path.as_os_str() == "-" {
+        let mut bytes = Vec::new();
         io::stdin().lock().read_to_end(&mut bytes).context("can't read the inventory from stdin")?;
-        return Ok(Source { name: "-".to_owned(), bytes });
+        return Ok(Source::new("-", bytes));
     }
     let name = path.display().to_string();
     if path.is_dir() {
         return Err(anyhow::anyhow!("{name} is a folder; an inventory is a file"))
             .hint(format!("name the files in it, such as {}", path.join("*.csv").display()));
     }
-    let bytes = read(path).with_context(|| format!("can't read the inventory from {name}"))?;
+    let bytes = open(path).with_context(|| format!("can't read the inventory from {name}"))?;
     Ok(Source { name, bytes })
 }
 
-/// Bytes that are read in one go.
-const PART_BYTES: usize = 16 << 20;
-
-/// The bytes of a file. A large one is read in parts side by side: most of the time goes into memory that is touched for the first time.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let metadata = fs::metadata(path)?;
-    let len = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
-    if !metadata.is_file() || len <= PART_BYTES {
-        return fs::read(path);
+/// A file is read where and when its bytes are asked for; what can be read only once, such as a pipe, is read here.
+fn open(path: &Path) -> io::Result<Arc<dyn Bytes>> {
+    let mut file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        return Ok(Arc::new(bytes));
     }
-    let mut bytes = vec![0; len];
-    bytes.par_chunks_mut(PART_BYTES).enumerate().try_for_each(|(index, part)| {
-        let mut file = fs::File::open(path)?;
-        file.seek(SeekFrom::Start((index * PART_BYTES) as u64))?;
-        file.read_exact(part)
-    })?;
-    Ok(bytes)
+    Ok(Arc::new(OnDisk { file, size: usize::try_from(metadata.len()).unwrap_or(usize::MAX) }))
+}
+
+/// A file on disk.
+#[derive(Debug)]
+struct OnDisk {
+    file: File,
+    size: usize,
+}
+
+impl Bytes for OnDisk {
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    fn read_at(&self, offset: usize, part: &mut [u8]) -> Result<usize, String> {
+        let mut len = 0;
+        while len < part.len() {
+            match self.file.read_at(&mut part[len..], (offset + len) as u64) {
+                Ok(0) => break,
+                Ok(read) => len += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Ok(len)
+    }
 }
 
 /// Parses inventories, with a progress bar on a terminal where it takes long.
@@ -65,7 +85,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// # Errors
 /// Where a file is no inventory at all.
 pub fn inventory(sources: Vec<Source>, settings: &Settings<'_>, terminal: Terminal) -> anyhow::Result<Inventory> {
-    let total: usize = sources.iter().map(|source| source.bytes.len()).sum();
+    let total: usize = sources.iter().map(|source| source.bytes.size()).sum();
     let shown = total > 16 << 20 && io::stderr().is_terminal() && terminal.verbosity() >= Verbosity::Normal;
     let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(total as u64), target);

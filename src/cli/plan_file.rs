@@ -6,9 +6,9 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use memchr::memmem::Finder;
-use sha2::{Digest as _, Sha256};
 
 use super::failure::Hint as _;
+use crate::digest::Hasher;
 use crate::plan::replan::{Earlier, EarlierOrder};
 use crate::report::plan_file::{Continues, PlanFileError, PlanHead, read_head, read_order};
 use crate::time::Span;
@@ -105,13 +105,14 @@ impl PlanFile {
     pub fn into_earlier(mut self) -> anyhow::Result<(Earlier, Continues)> {
         let margin = self.margin()?;
         let mut orders: Vec<EarlierOrder> = Vec::new();
-        let mut digest = Sha256::new_with_prefix(&self.head_line);
+        let mut digest = Hasher::new();
+        digest.update(&self.head_line);
         self.each(&[], |line, number| {
             digest.update(line);
             orders.push(read_order(line, number)?.into());
             Ok(())
         })?;
-        let own = data_encoding::HEXLOWER.encode(&digest.finalize());
+        let own = digest.finish_as_text();
         let before = self.head.continues.as_ref().map_or(0, |continues| continues.last_order);
         let last_order = orders.iter().map(|order| order.number).max().unwrap_or(0).max(before);
         let continues = Continues { plan: self.head.identity(&own).to_owned(), last_order };

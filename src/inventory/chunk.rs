@@ -16,12 +16,15 @@ use crate::psl::SuffixList;
 /// Bytes of a chunk, more or less: large enough to forget the seams, small enough for the cache of what it interns.
 pub(super) const CHUNK_BYTES: usize = 2 << 20;
 
-/// A part of a source which starts and ends between records.
+/// A piece of a source's part which starts and ends between records.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Chunk {
     pub(super) source: usize,
-    /// The buffer number of this chunk's arena.
+    /// The number of this chunk's arena.
     pub(super) arena: usize,
+    /// Where the part starts in the source.
+    pub(super) part: usize,
+    /// Where the chunk starts in the part.
     pub(super) start: usize,
     pub(super) end: usize,
 }
@@ -45,6 +48,8 @@ pub(super) struct Parsed {
     /// What the references of `attributes` refer to.
     pub(super) keys: Vec<u8>,
     pub(super) arena: Arena,
+    /// Whether there are IP addresses among the names.
+    pub(super) has_addresses: bool,
     pub(super) rejects: Vec<Reject>,
     /// Names whose case, trailing dot or Unicode was converted.
     pub(super) converted: u64,
@@ -52,7 +57,7 @@ pub(super) struct Parsed {
     pub(super) records: u64,
 }
 
-/// Parses a chunk of `source`'s bytes.
+/// Parses a chunk of the part that holds `bytes`.
 pub(super) fn parse(chunk: Chunk, bytes: &[u8], layout: &Layout, suffixes: &SuffixList) -> Parsed {
     let part = &bytes[chunk.start..chunk.end];
     let others = &layout.columns[Column::Hostname as usize + 1..];
@@ -61,7 +66,7 @@ pub(super) fn parse(chunk: Chunk, bytes: &[u8], layout: &Layout, suffixes: &Suff
         bytes,
         layout,
         suffixes,
-        parsed: Parsed { arena: Arena { source: chunk.source, ..Arena::default() }, ..Parsed::default() },
+        parsed: Parsed { arena: Arena::new(chunk.source, chunk.part + chunk.start), ..Parsed::default() },
         scratch: Vec::new(),
         columns: &others[..others.iter().rposition(Option::is_some).map_or(0, |last| last + 1)],
         last: None,
@@ -70,9 +75,11 @@ pub(super) fn parse(chunk: Chunk, bytes: &[u8], layout: &Layout, suffixes: &Suff
         clean: (part.is_ascii() || std::str::from_utf8(part).is_ok()) && memchr::memchr(0, part).is_none(),
     };
     let quoted = !layout.list && memchr::memchr(b'"', part).is_some();
+    // More than most take: memory that is not touched costs nothing.
+    parser.parsed.arena.reserve(part.len() / 2);
     parser.parsed.rows.reserve(part.len() / 32);
-    parser.parsed.domains.reserve(part.len() / 256);
-    parser.parsed.attributes.reserve(part.len() / 256);
+    parser.parsed.domains.reserve(part.len() / 128);
+    parser.parsed.attributes.reserve(part.len() / 128);
     let mut at = chunk.start;
     while at < chunk.end {
         if let Some(next) = parser.like_the_last(at) {
@@ -148,15 +155,15 @@ impl Parser<'_> {
     /// taken without looking at its fields. Returns where the next one starts, or `None` where this takes a closer look.
     #[inline]
     fn like_the_last(&mut self, at: usize) -> Option<usize> {
-        let Last { before, after, attributes } = self.last.as_ref()?;
+        let (Last { before, after, attributes }, bytes) = (self.last.as_ref()?, self.bytes);
         let (start, attributes) = (at + before.len(), *attributes);
-        let rest = self.bytes[at..self.chunk.end].strip_prefix(&self.bytes[before.clone()])?;
+        let rest = bytes[at..self.chunk.end].strip_prefix(&bytes[before.clone()])?;
         let len = scan::ordinary(rest)?;
-        if !rest[len..].starts_with(&self.bytes[after.clone()]) {
+        if !rest[len..].starts_with(&bytes[after.clone()]) {
             return None;
         }
         let next = start + len + after.len();
-        let name = TextRef::new(self.chunk.source, start, len);
+        let name = self.keep(at, &bytes[start..start + len]);
         let domain = self.domain(name).ok()?;
         self.parsed.records += 1;
         self.push(name, domain, attributes);
@@ -214,22 +221,29 @@ impl Parser<'_> {
         if input_ended && open_quote(false, raw, &[self.layout.delimiter]) {
             let first_line = line_at(self.bytes, at).0;
             self.parsed.records += 1;
-            self.reject(at..end, first_line, Reason::Unterminated);
+            self.reject(at, first_line, Reason::Unterminated);
         } else {
             self.record(at..end, &Fields { bytes: &output, ends: &ends[..fields], gap: 0 }, None);
         }
         at + read.max(1)
     }
 
-    fn reject(&mut self, record: Range<usize>, hostname: &[u8], reason: Reason) {
-        self.parsed.rejects.push(Reject::new(self.chunk.source, record, hostname, reason));
+    fn reject(&mut self, record: usize, hostname: &[u8], reason: Reason) {
+        self.parsed.rejects.push(Reject::new(self.chunk.source, self.chunk.part + record, hostname, reason));
+    }
+
+    /// Takes a name in, whose record starts at `record`.
+    #[inline]
+    fn keep(&mut self, record: usize, name: &[u8]) -> TextRef {
+        let offset = self.parsed.arena.push_name(record - self.chunk.start, name);
+        TextRef::new(self.chunk.arena, offset, name.len())
     }
 
     /// One record; `whole` is its line with the line end if its fields stand there as they are.
     fn record(&mut self, record: Range<usize>, fields: &Fields<'_>, whole: Option<Range<usize>>) {
         self.parsed.records += 1;
         if let Err((hostname, reason)) = self.try_record(&record, fields, whole) {
-            self.reject(record, &hostname, reason);
+            self.reject(record.start, &hostname, reason);
         }
     }
 
@@ -259,17 +273,9 @@ impl Parser<'_> {
         let bad_name = |error: NameError| (hostname.to_vec(), Reason::Name(error));
         let attributes = self.attributes(fields).map_err(|reason| (hostname.to_vec(), reason))?;
         let found = canonical(hostname, &mut self.scratch).map_err(bad_name)?;
-        let name = match (found, &whole) {
-            (Canonical::Input(len), Some(whole)) => TextRef::new(self.chunk.source, whole.start + start, len),
-            _ => {
-                let text = found.text(hostname, &self.scratch);
-                let arena = &mut self.parsed.arena;
-                let offset = arena.bytes.len();
-                arena.bytes.extend_from_slice(text);
-                arena.origins.push((offset, record.start));
-                TextRef::new(self.chunk.arena, offset, text.len())
-            }
-        };
+        let text = found.text(hostname, &self.scratch);
+        let offset = self.parsed.arena.push_name(record.start - self.chunk.start, text);
+        let name = TextRef::new(self.chunk.arena, offset, text.len());
         let domain = self.domain(name).map_err(bad_name)?;
         self.parsed.converted += u64::from(found != Canonical::Input(hostname.len()));
         self.push(name, domain, attributes);
@@ -305,13 +311,14 @@ impl Parser<'_> {
                 if let Some((block, name)) = address::special_purpose(ip) {
                     return Err(NameError::SpecialPurpose { block, name });
                 }
-                let (block, offset) = (address::block(ip), self.parsed.arena.bytes.len());
-                self.parsed.arena.bytes.extend_from_slice(block.as_bytes());
+                let block = address::block(ip);
+                let offset = self.parsed.arena.push(block.as_bytes());
+                self.parsed.has_addresses = true;
                 (TextRef::new(self.chunk.arena, offset, block.len()), false)
             }
         };
         let Parsed { domains, arena, domain_rows, .. } = &mut self.parsed;
-        let number = domains.intern(domain, |at| get(self.chunk, self.bytes, &arena.bytes, at));
+        let number = domains.intern(domain, |at| arena.get(at));
         if number as usize == domain_rows.len() {
             domain_rows.push(0);
         }
@@ -320,7 +327,7 @@ impl Parser<'_> {
     }
 
     fn get(&self, at: TextRef) -> &[u8] {
-        get(self.chunk, self.bytes, &self.parsed.arena.bytes, at)
+        self.parsed.arena.get(at)
     }
 
     /// The number of a record's attributes: all known columns but the hostname, joined by NUL (which none holds); those at the end
@@ -351,13 +358,6 @@ impl Parser<'_> {
     }
 }
 
-/// The bytes of a reference into a chunk's source or arena.
-#[inline]
-fn get<'a>(chunk: Chunk, source: &'a [u8], arena: &'a [u8], at: TextRef) -> &'a [u8] {
-    let bytes = if at.buffer() == chunk.arena { arena } else { source };
-    &bytes[at.offset()..at.offset() + at.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -371,7 +371,7 @@ mod tests {
     fn seen(bytes: &[u8], chunk_bytes: usize, policy: &Policy, suffixes: &SuffixList) -> String {
         let start = Timestamp::from_unix_seconds(1_800_000_000);
         let settings = Settings { account: "default", profile: "classic", deadline: None, start, policy, suffixes };
-        let source = Source { name: "x".to_owned(), bytes: bytes.to_vec() };
+        let source = Source::new("x", bytes.to_vec());
         let inventory = match read_in_chunks(vec![source], &settings, chunk_bytes, &|_| {}) {
             Ok(inventory) => inventory,
             Err(error) => return error.to_string(),

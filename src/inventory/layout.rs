@@ -1,7 +1,5 @@
 //! What an inventory file looks like: CSV with a header, or one hostname a line; which column is which.
 
-use std::ops::Range;
-
 use super::reject::Column;
 use super::split::open_quote;
 
@@ -15,7 +13,7 @@ pub(super) struct Layout {
     /// How many fields a record has.
     pub(super) width: usize,
     /// The header, without its line end; empty for a list.
-    pub(super) header: Range<usize>,
+    pub(super) header: Vec<u8>,
     /// Where the first record starts.
     pub(super) first_record: usize,
     /// Names of columns that mean nothing to us.
@@ -38,11 +36,13 @@ pub enum LayoutError {
     Twice(String),
     #[error("starts like {0}: an inventory is text in UTF-8. Unpack or convert it first")]
     Binary(&'static str),
+    #[error("can't be read: {0}")]
+    Unreadable(String),
 }
 
 impl Layout {
-    /// Looks at the start of a file.
-    pub(super) fn detect(bytes: &[u8]) -> Result<Self, LayoutError> {
+    /// Looks at the start of a file, which is `whole` or goes on. `None`: that does not tell yet.
+    pub(super) fn detect(bytes: &[u8], whole: bool) -> Result<Option<Self>, LayoutError> {
         let magic: [(&[u8], &str); 5] = [
             (b"\x1f\x8b", "a gzip file"),
             (b"\x28\xb5\x2f\xfd", "a zstd file"),
@@ -57,6 +57,9 @@ impl Layout {
         // Blank lines may stand before a header; comments too, before a list.
         loop {
             let (line, next) = line_at(bytes, at);
+            if next == bytes.len() && !whole {
+                return Ok(None);
+            }
             if line.is_empty() && next == at {
                 return Err(LayoutError::Empty);
             }
@@ -69,7 +72,10 @@ impl Layout {
                     open = open_quote(open, more, b",;\t");
                     (end, next) = (next + more.len(), after);
                 }
-                return Self::of_header(&bytes[at..end], at, next);
+                if next == bytes.len() && !whole {
+                    return Ok(None);
+                }
+                return Self::of_header(&bytes[at..end], at, next).map(Some);
             }
             at = next;
         }
@@ -89,7 +95,7 @@ impl Layout {
             let known_header = header_names(line, b',').iter().any(|name| Column::of_header(name).is_some());
             return if is_list && !known_header { Ok(Self::list(at)) } else { Err(LayoutError::NoHostname(shown)) };
         };
-        let header = at..at + line.len();
+        let header = line.to_vec();
         let mut layout =
             Self { delimiter, width: names.len(), header, first_record: next, list: false, ..Self::list(at) };
         layout.columns = [None; Column::ALL.len()];
@@ -109,7 +115,7 @@ impl Layout {
     fn list(first_record: usize) -> Self {
         let mut columns = [None; Column::ALL.len()];
         columns[Column::Hostname as usize] = Some(0);
-        Self { delimiter: b'\n', columns, width: 1, header: 0..0, first_record, ignored: Vec::new(), list: true }
+        Self { delimiter: b'\n', columns, width: 1, header: Vec::new(), first_record, ignored: Vec::new(), list: true }
     }
 }
 
@@ -144,7 +150,7 @@ mod tests {
     use super::*;
 
     fn hostname_at(text: &str) -> Option<(usize, u8, bool)> {
-        let layout = Layout::detect(text.as_bytes()).ok()?;
+        let layout = Layout::detect(text.as_bytes(), true).ok()??;
         Some((layout.columns[0]?, layout.delimiter, layout.list))
     }
 
@@ -158,8 +164,17 @@ mod tests {
         assert_eq!(hostname_at("# ours\n\nwww.example.com\n"), Some((0, b'\n', true)));
     }
 
+    #[test]
+    fn a_start_that_does_not_tell_is_none() {
+        let text = b"\xef\xbb\xbf# ours\n\n\"seen, or\nnot\",hostname\nfirst,a.example\n";
+        let header_end = text.len() - b"first,a.example\n".len();
+        for len in 0..text.len() {
+            assert_eq!(Layout::detect(&text[..len], false).unwrap().is_some(), len > header_end, "{len}");
+        }
+    }
+
     fn check_error(bytes: &[u8], error: &str) {
-        assert!(Layout::detect(bytes).unwrap_err().to_string().contains(error), "{error}");
+        assert!(Layout::detect(bytes, true).unwrap_err().to_string().contains(error), "{error}");
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::text::Text;
+use super::InventoryError;
+use super::layout::{Layout, LayoutError, line_at};
+use super::source::{PART, Part, Source};
+use super::split::open_quote;
 use crate::name::NameError;
 
 /// The columns that mean something.
@@ -124,15 +127,23 @@ pub struct Reject {
     pub value: String,
     /// Why it is wrong.
     pub reason: Reason,
-    /// Where the record starts and ends in its source.
-    pub(super) record: std::ops::Range<usize>,
+    /// Where the record starts in its source.
+    pub(super) start: usize,
+    /// The record, without its line end.
+    record: Vec<u8>,
 }
 
 impl Reject {
-    /// Makes one; its line is found later, by [`locate`].
-    pub(super) fn new(source: usize, record: std::ops::Range<usize>, hostname: &[u8], reason: Reason) -> Self {
-        let hostname = shown(hostname);
-        Self { source, line: 0, column: Column::Hostname, value: hostname.clone(), hostname, reason, record }
+    /// Makes one; its line and record are found later, by [`locate`].
+    pub(super) fn new(source: usize, start: usize, hostname: &[u8], reason: Reason) -> Self {
+        let (hostname, column) = (shown(hostname), Column::Hostname);
+        Self { source, line: 0, column, value: hostname.clone(), hostname, reason, start, record: Vec::new() }
+    }
+
+    /// The record as it stands in its source, without its line end.
+    #[must_use]
+    pub fn record(&self) -> &[u8] {
+        &self.record
     }
 
     /// The same, for what stands in another column.
@@ -150,18 +161,70 @@ fn shown(bytes: &[u8]) -> String {
     }
 }
 
-/// Puts rejects in the order of the input and finds their lines, in one pass over each source.
-pub(super) fn locate(rejects: &mut Vec<Reject>, text: &Text) {
-    rejects.sort_by_key(|reject| (reject.source, reject.record.start, reject.column));
-    rejects.dedup_by(|a, b| (a.source, a.record.start) == (b.source, b.record.start));
-    let (mut source, mut at, mut line) = (usize::MAX, 0, 1_u64);
-    for reject in rejects {
-        if reject.source != source {
-            (source, at, line) = (reject.source, 0, 1);
+/// Puts rejects in the order of the input, and finds their lines and records: the sources are read again, each up to its last reject.
+pub(super) fn locate(rejects: &mut Vec<Reject>, sources: &[Source], layouts: &[Layout]) -> Result<(), InventoryError> {
+    rejects.sort_by_key(|reject| (reject.source, reject.start, reject.column));
+    rejects.dedup_by(|a, b| (a.source, a.start) == (b.source, b.start));
+    for of_one in rejects.chunk_by_mut(|a, b| a.source == b.source) {
+        let number = of_one[0].source;
+        let mut again =
+            Again { source: &sources[number], layout: &layouts[number], part: Part::default(), at: 0, line: 1 };
+        for reject in of_one {
+            let found = again.record_at(reject.start).map_err(|reason| sources[number].failed(reason))?;
+            (reject.line, reject.record) = found;
         }
-        let passed = &text.sources[source].bytes[at..reject.record.start];
-        line += memchr::memchr_iter(b'\n', passed).count() as u64;
-        at = reject.record.start;
-        reject.line = line;
     }
+    Ok(())
+}
+
+/// A source that is read again.
+struct Again<'a> {
+    source: &'a Source,
+    layout: &'a Layout,
+    part: Part,
+    /// How far lines are counted.
+    at: usize,
+    /// The line there.
+    line: u64,
+}
+
+impl Again<'_> {
+    /// The record that starts at `start`, and its line. No one before is asked for any more.
+    fn record_at(&mut self, start: usize) -> Result<(u64, Vec<u8>), LayoutError> {
+        while self.part.end() <= start && !self.part.is_last {
+            self.count(self.part.end());
+            let read = std::mem::take(&mut self.part);
+            self.part.follow(&read, read.bytes().len(), self.source, PART)?;
+        }
+        self.count(start);
+        loop {
+            // A source that was cut off meanwhile has nothing there.
+            let rest = self.part.bytes().get(start - self.part.start..).unwrap_or_default();
+            let (len, is_whole) = record_len(rest, self.layout);
+            if is_whole || self.part.is_last {
+                return Ok((self.line, rest[..len].to_vec()));
+            }
+            self.part.extend(self.source, self.part.bytes().len().max(PART))?;
+        }
+    }
+
+    /// Counts the lines up to `to`, which is no further than the end of the part.
+    fn count(&mut self, to: usize) {
+        let place = |at: usize| at.saturating_sub(self.part.start).min(self.part.bytes().len());
+        let passed = &self.part.bytes()[place(self.at)..place(to)];
+        self.line += memchr::memchr_iter(b'\n', passed).count() as u64;
+        self.at = to;
+    }
+}
+
+/// How long the record is that `bytes` start with, without its line end, and whether it does end there.
+fn record_len(bytes: &[u8], layout: &Layout) -> (usize, bool) {
+    let (line, mut next) = line_at(bytes, 0);
+    let (mut len, mut open) = (line.len(), !layout.list && open_quote(false, line, &[layout.delimiter]));
+    while open && next < bytes.len() {
+        let (more, after) = line_at(bytes, next);
+        open = open_quote(open, more, &[layout.delimiter]);
+        (len, next) = (next + more.len(), after);
+    }
+    (len, !open && bytes[..next].ends_with(b"\n"))
 }

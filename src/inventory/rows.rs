@@ -7,12 +7,12 @@ use rustc_hash::FxHashSet;
 
 use super::attributes::{self, Attribute, Attributes, BadValue};
 use super::chunk::{ChunkRow, Parsed};
-use super::layout::{Layout, line_at, read_record};
+use super::layout::{Layout, read_record};
 use super::number::{Numbering, number};
 use super::reject::{Column, Reason, Reject, locate};
-use super::split::open_quote;
-use super::text::{Source, Text, TextRef};
-use super::{Challenge, Counts, HeldName, Inventory, Settings, Wanted};
+use super::source::Source;
+use super::text::{Text, TextRef};
+use super::{Challenge, Counts, HeldName, Inventory, InventoryError, Settings, Wanted};
 use crate::dense::dense;
 
 /// Why a row does not stay among the names wanted.
@@ -25,8 +25,14 @@ enum Fate {
 }
 
 /// Puts the chunks together.
-pub(super) fn gather(sources: Vec<Source>, mut parsed: Vec<Parsed>, settings: &Settings<'_>) -> Inventory {
-    let mut text = Text { sources, arenas: Vec::with_capacity(parsed.len()) };
+pub(super) fn gather(
+    sources: Vec<Source>,
+    layouts: &[Layout],
+    mut parsed: Vec<Parsed>,
+    settings: &Settings<'_>,
+) -> Result<Inventory, InventoryError> {
+    let mut text = Text { arenas: Vec::with_capacity(parsed.len()) };
+    let has_addresses = parsed.iter().any(|chunk| chunk.has_addresses);
     let mut counts = Counts::default();
     let mut rejects = Vec::new();
     let (mut keys, mut attribute_texts, mut domain_texts) = (Vec::new(), Vec::new(), Vec::new());
@@ -39,7 +45,7 @@ pub(super) fn gather(sources: Vec<Source>, mut parsed: Vec<Parsed>, settings: &S
         counts.converted += chunk.converted;
         counts.rows += chunk.records;
     }
-    let key = |at: TextRef| &keys[at.buffer() - text.sources.len()][at.offset()..at.offset() + at.len()];
+    let key = |at: TextRef| &keys[at.arena()][at.offset()..at.offset() + at.len()];
     let combinations = number(attribute_texts, key);
     let attributes = attributes::read(&combinations.items, key, settings);
     drop(keys);
@@ -47,7 +53,8 @@ pub(super) fn gather(sources: Vec<Source>, mut parsed: Vec<Parsed>, settings: &S
     let (mut rows, mut starts) = by_domain(&parsed, &domains, &combinations);
     drop(parsed);
     drop(combinations);
-    let fates = judge(&mut rows, &starts, &domains.items, &text, &attributes, settings);
+    let is_block = |domain: usize| has_addresses && text.get(domains.items[domain]).contains(&b'/');
+    let fates = judge(&mut rows, &starts, is_block, &text, &attributes, settings);
     let mut held_names = Vec::new();
     if !fates.is_empty() {
         let mut gone = fates.iter().map(|(row, _)| *row).peekable();
@@ -75,6 +82,7 @@ pub(super) fn gather(sources: Vec<Source>, mut parsed: Vec<Parsed>, settings: &S
     let numbers = attributes.of.iter().map(|of| of.as_ref().map_or((u32::MAX, u32::MAX), |of| (of.group, of.urgency)));
     let numbers = numbers.collect();
     let mut inventory = Inventory {
+        sources,
         text,
         domains: domains.items,
         domains_by_place: domains.by_place,
@@ -91,14 +99,16 @@ pub(super) fn gather(sources: Vec<Source>, mut parsed: Vec<Parsed>, settings: &S
         rejects,
         ..Inventory::default()
     };
-    inventory.hold(held_names, settings);
-    locate(&mut inventory.rejects, &inventory.text);
+    locate(&mut inventory.rejects, &inventory.sources, layouts)?;
+    if inventory.hold(held_names, layouts, settings) {
+        locate(&mut inventory.rejects, &inventory.sources, layouts)?;
+    }
     inventory.counts.hostnames = (inventory.wanted.len() + inventory.held_names.len()) as u64;
     let mut names: Vec<&str> = inventory.rejects.iter().map(|reject| reject.hostname.as_str()).collect();
     names.sort_unstable();
     names.dedup();
     inventory.counts.rejected = names.len() as u64;
-    inventory
+    Ok(inventory)
 }
 
 /// A counting sort: rows by domain, in parts which each thread fills alone.
@@ -157,20 +167,22 @@ fn range_of(numbers: &[u32]) -> Range<u32> {
     min..max
 }
 
-/// Sorts each domain's rows by name and says which do not stay, by their place in the sorted rows.
+/// Sorts each domain's rows by name and says which do not stay, by their place in the sorted rows. `is_block`: of that number is no domain
+/// but a block of addresses.
 fn judge(
     rows: &mut [Wanted],
     starts: &[usize],
-    domains: &[TextRef],
+    is_block: impl Fn(usize) -> bool + Sync,
     text: &Text,
     attributes: &Attributes,
     settings: &Settings<'_>,
 ) -> Vec<(usize, Fate)> {
     let ordinary: Vec<bool> = attributes.of.iter().map(|of| is_ordinary(of, attributes, settings)).collect();
-    let mut slices = Vec::with_capacity(domains.len() / 1024 + 1);
+    let count = starts.len() - 1;
+    let mut slices = Vec::with_capacity(count / 1024 + 1);
     let (mut rest, mut from) = (rows, 0);
-    while from < domains.len() {
-        let to = (from + 1024).min(domains.len());
+    while from < count {
+        let to = (from + 1024).min(count);
         let (mine, others) = rest.split_at_mut(starts[to] - starts[from]);
         slices.push((from..to, mine));
         (rest, from) = (others, to);
@@ -183,7 +195,7 @@ fn judge(
             for domain in range {
                 let rows = &mut mine[starts[domain] - base..starts[domain + 1] - base];
                 let distinct = sort(rows, text);
-                let is_block = text.is_own(domains[domain]) && text.get(domains[domain]).contains(&b'/');
+                let is_block = is_block(domain);
                 if distinct && !is_block && rows.iter().all(|row| ordinary[row.attributes as usize]) {
                     continue;
                 }
@@ -274,20 +286,7 @@ fn fate_of(
 /// The reject of the record that `name` stands in.
 fn reject(text: &Text, name: TextRef, reason: Reason) -> Reject {
     let (source, start) = text.origin(name);
-    let bytes = &text.sources[source].bytes;
-    let (line, mut next) = line_at(bytes, start);
-    let mut end = start + line.len();
-    if line.contains(&b'"')
-        && let Some(layout) = Layout::detect(bytes).ok().filter(|layout| !layout.list)
-    {
-        let mut open = open_quote(false, line, &[layout.delimiter]);
-        while open && next < bytes.len() {
-            let (more, after) = line_at(bytes, next);
-            open = open_quote(open, more, &[layout.delimiter]);
-            (end, next) = (next + more.len(), after);
-        }
-    }
-    Reject::new(source, start..end, text.get(name), reason)
+    Reject::new(source, start, text.get(name), reason)
 }
 
 /// Drops the rows that `kept` says no to, which is asked once a row, in order.
@@ -307,10 +306,11 @@ fn compact(rows: &mut Vec<Wanted>, starts: &mut [usize], mut kept: impl FnMut(us
 }
 
 impl Inventory {
-    /// Takes the names of certificates held in, and drops certificates that can't be renewed as they are.
-    fn hold(&mut self, mut names: Vec<HeldName>, settings: &Settings<'_>) {
+    /// Takes the names of certificates held in, and drops certificates that can't be renewed as they are. Whether there are such.
+    fn hold(&mut self, mut names: Vec<HeldName>, layouts: &[Layout], settings: &Settings<'_>) -> bool {
         names.par_sort_unstable();
-        let torn = if names.is_empty() { FxHashSet::default() } else { self.certificates_of_rejects() };
+        let torn = if names.is_empty() { FxHashSet::default() } else { self.certificates_of_rejects(layouts) };
+        let before = self.rejects.len();
         let mut kept = Vec::with_capacity(self.held.len());
         let mut kept_names = Vec::with_capacity(names.len());
         self.held_starts.push(0);
@@ -346,19 +346,16 @@ impl Inventory {
             self.held_starts.push(kept_names.len());
         }
         (self.held, self.held_names) = (kept, kept_names);
+        self.rejects.len() > before
     }
 
     /// The certificates that stand in rejected rows: none of them can be renewed as it is.
-    fn certificates_of_rejects(&self) -> FxHashSet<Vec<u8>> {
-        let layouts: Vec<Option<Layout>> =
-            self.text.sources.iter().map(|source| Layout::detect(&source.bytes).ok()).collect();
+    fn certificates_of_rejects(&self, layouts: &[Layout]) -> FxHashSet<Vec<u8>> {
         let mut certificates = FxHashSet::default();
         for reject in &self.rejects {
-            let layout = layouts[reject.source].as_ref();
-            let column =
-                layout.and_then(|layout| Some((layout.delimiter, layout.columns[Column::Certificate as usize]?)));
-            let Some((delimiter, column)) = column else { continue };
-            let fields = read_record(self.record(reject), delimiter);
+            let Layout { delimiter, columns, .. } = &layouts[reject.source];
+            let Some(column) = columns[Column::Certificate as usize] else { continue };
+            let fields = read_record(reject.record(), *delimiter);
             let certificate = fields.get(column).unwrap_or_default().trim_ascii();
             if !certificate.is_empty() {
                 certificates.insert(certificate.to_vec());

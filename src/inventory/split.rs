@@ -8,25 +8,21 @@ use super::layout::{Layout, line_at};
 /// Bytes that are looked through in one go.
 const PART: usize = 1 << 20;
 
-/// Cuts a source between records, into chunks of `size` bytes more or less; `arena` is the first one's.
-pub(super) fn split(
-    source: usize,
-    bytes: &[u8],
-    layout: &Layout,
-    size: usize,
-    mut arena: usize,
-    chunks: &mut Vec<Chunk>,
-) {
-    let mut start = layout.first_record.min(bytes.len());
+/// Cuts a part of a source between records, into chunks of `size` bytes more or less, which come one after the other from `first` on.
+/// Unless it `is_last`, what is left at its end is no chunk: it belongs to the next part.
+pub(super) fn split(bytes: &[u8], first: Chunk, layout: &Layout, size: usize, is_last: bool) -> Vec<Chunk> {
+    let (mut chunks, mut start) = (Vec::new(), first.start);
     let unquoted = if layout.list { bytes.len() } else { first_quote(bytes) };
     while start < bytes.len() {
         let end = match bytes.len() - start {
-            left if left <= size => bytes.len(),
+            left if left <= size => None,
             _ => record_end(bytes, start, start + size, unquoted, layout),
         };
-        chunks.push(Chunk { source, arena, start, end });
-        (start, arena) = (end, arena + 1);
+        let Some(end) = end.or_else(|| is_last.then_some(bytes.len())) else { break };
+        chunks.push(Chunk { arena: first.arena + chunks.len(), start, end, ..first });
+        start = end;
     }
+    chunks
 }
 
 /// Where the first quote stands, or the end: looked for side by side, since most sources have none.
@@ -35,13 +31,16 @@ fn first_quote(bytes: &[u8]) -> usize {
     bytes.par_chunks(PART).enumerate().find_map_first(quote).unwrap_or(bytes.len())
 }
 
-/// The first end of a record at `from` or after it; a record starts at `start`, and no quote stands before `unquoted`.
-fn record_end(bytes: &[u8], start: usize, from: usize, unquoted: usize, layout: &Layout) -> usize {
+/// The first end of a record at `from` or after it, if there is one; a record starts at `start`, and no quote stands before `unquoted`.
+fn record_end(bytes: &[u8], start: usize, from: usize, unquoted: usize, layout: &Layout) -> Option<usize> {
     let (mut end, mut looked_at, mut open) = (line_at(bytes, from).1, start, false);
     loop {
         open = unquoted < end && open_quote(open, &bytes[looked_at..end], &[layout.delimiter]);
-        if !open || end == bytes.len() {
-            return end;
+        if !open && bytes[..end].ends_with(b"\n") {
+            return Some(end);
+        }
+        if end == bytes.len() {
+            return None;
         }
         looked_at = end;
         end = line_at(bytes, end).1;

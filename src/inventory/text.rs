@@ -1,33 +1,25 @@
-//! The inventory's bytes, and short references into them: a name is eight bytes, wherever its text stands.
+//! The texts of an inventory, and short references to them: a name is eight bytes, wherever its text stands.
 
-/// One input file, read whole.
-#[derive(Clone, Debug)]
-pub struct Source {
-    /// What people call it: a path, or `-`.
-    pub name: String,
-    /// Its bytes.
-    pub bytes: Vec<u8>,
-}
-
-/// Where a text stands: which buffer, where in it, how long. Ordered by place, not by text.
+/// Where a text stands: in which chunk's arena, where in it, how long. Ordered by place, not by text.
 ///
 /// In two halves, the higher one first: what holds one and another number then takes 12 bytes, not 16.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct TextRef(u32, u32);
 
 const LEN_BITS: u32 = 12;
-const OFFSET_BITS: u32 = 36;
+const OFFSET_BITS: u32 = 30;
 /// The longest text that a [`TextRef`] can name.
 pub(super) const LEN_MAX: usize = (1 << LEN_BITS) - 1;
-/// The largest buffer, and the most buffers.
-pub(super) const OFFSET_MAX: usize = (1 << OFFSET_BITS) - 1;
-pub(super) const BUFFERS_MAX: usize = 1 << (64 - LEN_BITS - OFFSET_BITS);
+/// The largest arena.
+const OFFSET_MAX: usize = (1 << OFFSET_BITS) - 1;
+/// The most arenas.
+pub(super) const ARENAS_MAX: usize = 1 << (64 - LEN_BITS - OFFSET_BITS);
 
 impl TextRef {
-    /// The caller holds the bounds: see `LEN_MAX`, `OFFSET_MAX`, `BUFFERS_MAX`.
+    /// The caller holds the bounds: see `LEN_MAX`, `OFFSET_MAX`, `ARENAS_MAX`.
     #[expect(clippy::cast_possible_truncation, reason = "the halves")]
-    pub(super) const fn new(buffer: usize, offset: usize, len: usize) -> Self {
-        let bits = (buffer as u64) << (LEN_BITS + OFFSET_BITS) | (offset as u64) << LEN_BITS | len as u64;
+    pub(super) const fn new(arena: usize, offset: usize, len: usize) -> Self {
+        let bits = (arena as u64) << (LEN_BITS + OFFSET_BITS) | (offset as u64) << LEN_BITS | len as u64;
         Self((bits >> 32) as u32, bits as u32)
     }
 
@@ -40,7 +32,7 @@ impl TextRef {
         self.bits() as usize & LEN_MAX
     }
 
-    pub(super) const fn buffer(self) -> usize {
+    pub(super) const fn arena(self) -> usize {
         (self.bits() >> (LEN_BITS + OFFSET_BITS)) as usize
     }
 
@@ -50,24 +42,67 @@ impl TextRef {
 
     /// Its last `len` bytes.
     pub(super) const fn tail(self, len: usize) -> Self {
-        Self::new(self.buffer(), self.offset() + self.len() - len, len)
+        Self::new(self.arena(), self.offset() + self.len() - len, len)
     }
 }
 
-/// Texts that stand in no source as they are: converted names, address blocks, the keys of attributes.
-#[derive(Clone, Debug, Default)]
+/// The texts of one chunk: names, each behind where its record starts, and address blocks.
+#[derive(Debug, Default)]
 pub(super) struct Arena {
-    pub(super) bytes: Vec<u8>,
-    /// For converted names: where in the arena, and where its record starts in the source.
-    pub(super) origins: Vec<(usize, usize)>,
-    /// The source its names come from.
+    bytes: Vec<u8>,
+    /// The source that the chunk is of.
     pub(super) source: usize,
+    /// Where the chunk starts there.
+    pub(super) start: usize,
 }
 
-/// All buffers: the sources, then one arena for each chunk of them.
-#[derive(Clone, Debug, Default)]
-pub struct Text {
-    pub(super) sources: Vec<Source>,
+/// The bytes before a name: where its record starts, from the start of the chunk.
+type Origin = u32;
+
+impl Arena {
+    /// For a chunk that starts at `start` of that source.
+    pub(super) fn new(source: usize, start: usize) -> Self {
+        Self { bytes: Vec::new(), source, start }
+    }
+
+    /// Makes room.
+    pub(super) fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes);
+    }
+
+    /// Takes a text in, and says where it stands.
+    #[inline]
+    pub(super) fn push(&mut self, text: &[u8]) -> usize {
+        let offset = self.bytes.len();
+        self.bytes.extend_from_slice(text);
+        offset
+    }
+
+    /// The same for a name whose record starts so far behind the start of the chunk.
+    #[inline]
+    pub(super) fn push_name(&mut self, record: usize, name: &[u8]) -> usize {
+        // Every record starts within the size of a chunk, however long the last one is.
+        let origin = Origin::try_from(record).unwrap_or(Origin::MAX);
+        self.bytes.extend_from_slice(&origin.to_le_bytes());
+        self.push(name)
+    }
+
+    /// The bytes of a reference.
+    #[inline]
+    pub(super) fn get(&self, at: TextRef) -> &[u8] {
+        &self.bytes[at.offset()..at.offset() + at.len()]
+    }
+
+    /// The offset in the source at which the record of a name starts.
+    fn origin(&self, name: TextRef) -> usize {
+        let origin = self.bytes[..name.offset()].last_chunk().map_or(0, |bytes| Origin::from_le_bytes(*bytes));
+        self.start + origin as usize
+    }
+}
+
+/// All arenas, one for each chunk.
+#[derive(Debug, Default)]
+pub(super) struct Text {
     pub(super) arenas: Vec<Arena>,
 }
 
@@ -75,33 +110,13 @@ impl Text {
     /// The bytes of a reference.
     #[inline]
     pub(super) fn get(&self, at: TextRef) -> &[u8] {
-        let buffer = at.buffer();
-        let bytes = match buffer.checked_sub(self.sources.len()) {
-            None => &self.sources[buffer].bytes,
-            Some(arena) => &self.arenas[arena].bytes,
-        };
-        &bytes[at.offset()..at.offset() + at.len()]
-    }
-
-    /// Whether it stands in no source: only then it can be an address block.
-    #[inline]
-    pub(super) fn is_own(&self, at: TextRef) -> bool {
-        at.buffer() >= self.sources.len()
+        self.arenas[at.arena()].get(at)
     }
 
     /// The source that a name comes from, and the offset at which its record starts.
     pub(super) fn origin(&self, name: TextRef) -> (usize, usize) {
-        match name.buffer().checked_sub(self.sources.len()) {
-            None => {
-                let before = &self.sources[name.buffer()].bytes[..name.offset()];
-                (name.buffer(), memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1))
-            }
-            Some(index) => {
-                let arena = &self.arenas[index];
-                let found = arena.origins.partition_point(|(offset, _)| *offset <= name.offset());
-                (arena.source, found.checked_sub(1).map_or(0, |found| arena.origins[found].1))
-            }
-        }
+        let arena = &self.arenas[name.arena()];
+        (arena.source, arena.origin(name))
     }
 }
 
@@ -134,9 +149,19 @@ mod tests {
 
     #[test]
     fn a_reference_keeps_its_three_numbers() {
-        let at = TextRef::new(BUFFERS_MAX - 1, OFFSET_MAX - 300, 253);
-        assert_eq!((at.buffer(), at.offset(), at.len()), (BUFFERS_MAX - 1, OFFSET_MAX - 300, 253));
+        let at = TextRef::new(ARENAS_MAX - 1, OFFSET_MAX - 300, 253);
+        assert_eq!((at.arena(), at.offset(), at.len()), (ARENAS_MAX - 1, OFFSET_MAX - 300, 253));
         assert_eq!(at.tail(3).offset(), OFFSET_MAX - 50);
+    }
+
+    #[test]
+    fn a_name_knows_its_record() {
+        let mut arena = Arena::new(3, 1_000);
+        arena.push(b"192.0.2.0/32");
+        let offset = arena.push_name(70_000, b"a.example");
+        let text = Text { arenas: vec![Arena::default(), arena] };
+        let name = TextRef::new(1, offset, 9);
+        assert_eq!((text.get(name), text.origin(name)), (&b"a.example"[..], (3, 71_000)));
     }
 
     #[test]

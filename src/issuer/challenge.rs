@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 use futures_util::future::join_all;
-use sha2::{Digest as _, Sha256};
 
+use crate::digest::Hasher;
 pub use crate::inventory::Challenge as Kind;
 use crate::name::Identifier;
 pub use error::{ChallengeError, HookError};
@@ -55,7 +55,9 @@ pub struct Proof {
 impl Proof {
     /// The SHA-256 of the key authorization, which tls-alpn-01 shows.
     fn digest(&self) -> [u8; 32] {
-        Sha256::digest(&self.key_authorization).into()
+        let mut hasher = Hasher::new();
+        hasher.update(self.key_authorization.as_bytes());
+        hasher.finish()
     }
 
     /// What a TXT record of dns-01 holds.

@@ -57,7 +57,7 @@ pub fn file(inventory: &Inventory) -> Vec<u8> {
             out.push(b'\n');
         }
         header = Some(own);
-        out.extend_from_slice(inventory.record(reject));
+        out.extend_from_slice(reject.record());
         out.push(b'\n');
     }
     out

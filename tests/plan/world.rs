@@ -88,8 +88,7 @@ pub(super) fn csv<'a>(rows: impl IntoIterator<Item = &'a Row>) -> String {
 
 /// Reads files of rows that are all good.
 pub(super) fn read(files: &[String]) -> Inventory {
-    let source =
-        |(index, text): (usize, &String)| Source { name: format!("{index}.csv"), bytes: text.clone().into_bytes() };
+    let source = |(index, text): (usize, &String)| Source::new(&format!("{index}.csv"), text.clone().into_bytes());
     let settings = Settings {
         account: "main",
         profile: "classic",

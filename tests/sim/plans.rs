@@ -73,7 +73,7 @@ fn refusals(orders: &[PlannedOrder], start: Timestamp, limits: &Limits) -> u64 {
 
 /// An inventory of rows that are all good.
 fn read(text: Vec<u8>, start: Timestamp, limits: &Limits, suffixes: &SuffixList) -> Inventory {
-    let source = Source { name: "rows".to_owned(), bytes: text };
+    let source = Source::new("rows", text);
     let settings =
         Settings { account: "default", profile: "classic", deadline: None, start, policy: &limits.policy, suffixes };
     let inventory = inventory::read(vec![source], &settings, &|_| ()).unwrap();

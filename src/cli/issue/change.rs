@@ -65,7 +65,7 @@ pub(super) fn replan(when: When, args: &Args, context: &Context) -> anyhow::Resu
     lock_file.lock().with_context(|| format!("can't lock {}", lock.display()))?;
     let head = PlanFile::open(&args.plan)?.head;
     if when == When::Changed
-        && stale::is_of(&head, &input::sources(&args.change.inventory)?)
+        && stale::is_of(&head, &input::sources(&args.change.inventory)?)?
         && stale::stricter(&head, args, context)?.is_empty()
     {
         return Ok(None);

@@ -8,7 +8,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use sha2::{Digest as _, Sha256};
 
 use super::super::account;
 use super::super::ledger::session::Use;
@@ -18,6 +17,7 @@ use super::Args;
 use super::change::Follow;
 use super::start::AccountBook;
 use crate::agent::Held;
+use crate::digest::Hasher;
 use crate::gate::{Request, Task, Verdict};
 use crate::issuer::account::AccountError;
 use crate::issuer::challenge::Kind;
@@ -46,10 +46,10 @@ pub(super) fn open(path: &Path) -> anyhow::Result<(PlanFile, String)> {
 fn hash(path: &Path) -> anyhow::Result<String> {
     let fail = || format!("can't read the plan from {}", path.display());
     let mut file = BufReader::with_capacity(1 << 20, File::open(path).with_context(fail)?);
-    let (mut digest, mut part) = (Sha256::new(), vec![0; 1 << 20]);
+    let (mut digest, mut part) = (Hasher::new(), vec![0; 1 << 20]);
     loop {
         match file.read(&mut part).with_context(fail)? {
-            0 => return Ok(data_encoding::HEXLOWER.encode(&digest.finalize())),
+            0 => return Ok(digest.finish_as_text()),
             length => digest.update(&part[..length]),
         }
     }

@@ -7,8 +7,7 @@ use super::super::plan::{self, make};
 use super::super::plan_file::PlanFile;
 use super::super::{Context, input};
 use super::Args;
-use crate::digest;
-use crate::inventory::Source;
+use crate::inventory::{self, InventoryError, Source};
 use crate::limits::LimitName;
 use crate::name::NameSet;
 use crate::report::plan_file::reliance::Stricter;
@@ -30,16 +29,19 @@ pub(super) fn check(head: &PlanHead, identity: &str, args: &Args, context: &Cont
         return Ok(());
     }
     let sources = input::sources(&args.change.inventory)?;
-    if is_of(head, &sources) {
+    if is_of(head, &sources)? {
         return Ok(());
     }
     rows(head, identity, sources, args, context)
 }
 
 /// Whether the plan was made of exactly these files.
-pub(super) fn is_of(head: &PlanHead, sources: &[Source]) -> bool {
-    let now = digest::sha256(sources.iter().map(|source| &source.bytes[..]));
-    head.inventory.get("sha256").and_then(serde_json::Value::as_str) == Some(&now)
+///
+/// # Errors
+/// Where one of them can't be read.
+pub(super) fn is_of(head: &PlanHead, sources: &[Source]) -> Result<bool, InventoryError> {
+    let now = inventory::sha256(sources)?;
+    Ok(head.inventory.get("sha256").and_then(serde_json::Value::as_str) == Some(&now))
 }
 
 /// That it is stale, for a reason of which there are `count` examples.

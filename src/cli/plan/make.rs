@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use anyhow::bail;
 use rayon::prelude::*;
@@ -71,15 +70,9 @@ pub fn make<T>(args: &Args, context: &Context, then: impl FnOnce(&Made<'_>) -> a
     }
     let ledger = ledger.map(|ledger| ledger.identity());
     let origin = Origin { asked: args.asked(), ledger, continues, issued: issued_count };
-    thread::scope(|scope| {
-        if args.output.is_some() {
-            // The first line of a plan file has it; by then it is ready.
-            scope.spawn(|| inventory.sha256());
-        }
-        let planned = plan_from(&inventory, limits, options(args, start), earlier.as_ref(), opening.as_ref());
-        let plan = planned.hint("certpace plan --help describes the options")?;
-        then(&Made { plan: &plan, origin: &origin, issued: &issued, suffixes: context.suffixes() })
-    })
+    let planned = plan_from(&inventory, limits, options(args, start), earlier.as_ref(), opening.as_ref());
+    let plan = planned.hint("certpace plan --help describes the options")?;
+    then(&Made { plan: &plan, origin: &origin, issued: &issued, suffixes: context.suffixes() })
 }
 
 /// How rows are read; deadlines that are not after `start` are errors.

@@ -147,7 +147,7 @@ mod tests {
         let settings =
             Settings { account: "a", profile: "classic", deadline: None, start, policy: &policy, suffixes: &suffixes };
         let bytes = format!("{HEADER}\n{}\n", rows.join("\n")).into_bytes();
-        let inventory = read(vec![Source { name: "rows".to_owned(), bytes }], &settings, &|_| ()).unwrap();
+        let inventory = read(vec![Source::new("rows", bytes)], &settings, &|_| ()).unwrap();
         assert!(inventory.rejects.is_empty(), "{:?}", inventory.rejects);
         let mut rows = Rows::new(&inventory, &policy);
         let change = rows.change(&read_order(order.as_bytes(), 2).unwrap());

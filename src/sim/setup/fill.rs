@@ -223,7 +223,7 @@ impl Filler<'_> {
             InventorySource::Generated(of) => {
                 let terms = profile.terms_at(start);
                 let before = limits.policy.renewal.before_expiry(terms.validity);
-                vec![Source { name: "inventory".to_owned(), bytes: generate::csv(of, start, terms, before) }]
+                vec![Source::new("inventory", generate::csv(of, start, terms, before))]
             }
         };
         let settings = Settings {
