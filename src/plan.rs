@@ -25,6 +25,7 @@ mod usable;
 
 use rayon::prelude::*;
 
+use crate::dense::dense;
 use crate::gcra::Quota;
 use crate::inventory::{Challenge, Inventory, Urgency};
 use crate::limits::Limits;
@@ -354,12 +355,16 @@ fn merge(placed: &[Placed], draft: &Draft<'_>) -> Vec<Order> {
         // Stable: at one time those that take tokens go first.
         orders.par_sort_by_key(|order| order.at);
     }
-    let mut next = draft.kept.as_ref().map_or(1, |kept| kept.last_number().saturating_add(1));
+    let Some(kept) = &draft.kept else {
+        orders.par_iter_mut().enumerate().for_each(|(place, order)| order.number = dense(place) + 1);
+        return orders;
+    };
+    let mut next = kept.last_number().saturating_add(1);
     for order in &mut orders {
-        let before = draft.kept.as_ref().and_then(|kept| match order.subject {
+        let before = match order.subject {
             Subject::New(certificate) => kept.number(certificate),
             Subject::Renewal(held) => kept.renewal(held).map(|(number, _)| number),
-        });
+        };
         order.number = before.unwrap_or(next);
         next += u32::from(before.is_none());
     }

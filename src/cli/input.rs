@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -51,32 +51,50 @@ fn open(path: &Path) -> io::Result<Arc<dyn Bytes>> {
         file.read_to_end(&mut bytes)?;
         return Ok(Arc::new(bytes));
     }
-    Ok(Arc::new(OnDisk { file, size: usize::try_from(metadata.len()).unwrap_or(usize::MAX) }))
+    Ok(Arc::new(OnDisk { file, size: metadata.len(), modified: metadata.modified()? }))
 }
 
-/// A file on disk.
+/// A file on disk, as it was when it was opened.
 #[derive(Debug)]
 struct OnDisk {
     file: File,
-    size: usize,
+    size: u64,
+    modified: SystemTime,
 }
 
-impl Bytes for OnDisk {
-    fn size(&self) -> usize {
-        self.size
-    }
-
-    fn read_at(&self, offset: usize, part: &mut [u8]) -> Result<usize, String> {
+impl OnDisk {
+    /// Fills `part` with what stands there now.
+    fn fill(&self, offset: usize, part: &mut [u8]) -> io::Result<usize> {
         let mut len = 0;
         while len < part.len() {
             match self.file.read_at(&mut part[len..], (offset + len) as u64) {
                 Ok(0) => break,
                 Ok(read) => len += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.to_string()),
+                Err(error) => return Err(error),
             }
         }
         Ok(len)
+    }
+
+    fn has_changed(&self) -> io::Result<bool> {
+        let metadata = self.file.metadata()?;
+        Ok((metadata.len(), metadata.modified()?) != (self.size, self.modified))
+    }
+}
+
+impl Bytes for OnDisk {
+    fn size(&self) -> usize {
+        usize::try_from(self.size).unwrap_or(usize::MAX)
+    }
+
+    fn read_at(&self, offset: usize, part: &mut [u8]) -> Result<usize, String> {
+        let len = self.fill(offset, part).map_err(|error| error.to_string())?;
+        match self.has_changed() {
+            Ok(false) => Ok(len),
+            Ok(true) => Err("it was written to while it was read; try again when that is over".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
     }
 }
 
@@ -121,4 +139,20 @@ pub fn tell_rejects(inventory: &Inventory, skip_invalid: bool, terminal: Termina
     }
     Err(anyhow::anyhow!("{rows} can't be planned, and nothing was:\n{}", rejects::text(inventory).trim_end()))
         .hint("mend them, or plan the others with --skip-invalid --rejects rejects.csv")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_written_to_meanwhile_is_an_error() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "hostname\na.com\n").unwrap();
+        let (bytes, mut part) = (open(file.path()).unwrap(), [0; 64]);
+        assert_eq!(bytes.read_at(9, &mut part), Ok(6));
+        assert_eq!(&part[..6], b"a.com\n");
+        std::fs::write(file.path(), "hostname\na.com\nb.com\n").unwrap();
+        assert!(bytes.read_at(9, &mut part).unwrap_err().starts_with("it was written to"));
+    }
 }

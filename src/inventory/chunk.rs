@@ -27,6 +27,8 @@ pub(super) struct Chunk {
     /// Where the chunk starts in the part.
     pub(super) start: usize,
     pub(super) end: usize,
+    /// Whether a quote stands before its end.
+    pub(super) after_quote: bool,
 }
 
 /// A hostname with its numbers.
@@ -71,10 +73,8 @@ pub(super) fn parse(chunk: Chunk, bytes: &[u8], layout: &Layout, suffixes: &Suff
         columns: &others[..others.iter().rposition(Option::is_some).map_or(0, |last| last + 1)],
         last: None,
         covering: None,
-        // What is checked once for all is not checked in each record.
-        clean: (part.is_ascii() || std::str::from_utf8(part).is_ok()) && memchr::memchr(0, part).is_none(),
     };
-    let quoted = !layout.list && memchr::memchr(b'"', part).is_some();
+    let quoted = !layout.list && chunk.after_quote && memchr::memchr(b'"', part).is_some();
     // More than most take: memory that is not touched costs nothing.
     parser.parsed.arena.reserve(part.len() / 2);
     parser.parsed.rows.reserve(part.len() / 32);
@@ -114,7 +114,6 @@ struct Parser<'a> {
     last: Option<Last>,
     /// A domain that covers all names below it, and its number.
     covering: Option<(TextRef, u32)>,
-    clean: bool,
 }
 
 /// A record that is its line: what stands around the hostname, up to the next record, and what that says.
@@ -261,14 +260,12 @@ impl Parser<'_> {
         }
         let (start, end) = fields.range(hostname_index);
         let hostname = &fields.bytes[start..end];
-        if !self.clean {
-            let raw = &self.bytes[record.clone()];
-            if memchr::memchr(0, raw).is_some() {
-                return Err((hostname.to_vec(), Reason::Nul));
-            }
-            if std::str::from_utf8(raw).is_err() {
-                return Err((hostname.to_vec(), Reason::NotUtf8));
-            }
+        let raw = &self.bytes[record.clone()];
+        if memchr::memchr(0, raw).is_some() {
+            return Err((hostname.to_vec(), Reason::Nul));
+        }
+        if std::str::from_utf8(raw).is_err() {
+            return Err((hostname.to_vec(), Reason::NotUtf8));
         }
         let bad_name = |error: NameError| (hostname.to_vec(), Reason::Name(error));
         let attributes = self.attributes(fields).map_err(|reason| (hostname.to_vec(), reason))?;

@@ -45,15 +45,14 @@ pub(super) fn number<'a>(chunks: Vec<Vec<(u64, TextRef)>>, text: impl Fn(TextRef
     let total = starts[chunks.len()];
     // Places go by hash, so that each shard has its own, and all shards' are found at the same time.
     let shards = total / SHARD + 1;
-    let parts: Vec<Vec<Entry>> =
+    let parts: Vec<Part> =
         chunks.par_iter().zip(&starts).map(|(texts, start)| by_shard(texts, dense(*start), shards)).collect();
     let ranks: Vec<AtomicU32> = (0..total).into_par_iter().map(|_| AtomicU32::new(0)).collect();
     let put = |entry: &Entry, rank: u32| ranks[entry.2 as usize].store(rank, Relaxed);
     let rank_shard = |shard: usize| {
         let mut entries = Vec::with_capacity(total / shards * 5 / 4);
-        for part in &parts {
-            let from = part.partition_point(|entry| shard_of(entry.0, shards) < shard);
-            entries.extend(part[from..].iter().take_while(|entry| shard_of(entry.0, shards) == shard));
+        for Part { entries: part, starts } in &parts {
+            entries.extend_from_slice(&part[starts[shard] as usize..starts[shard + 1] as usize]);
         }
         rank(&mut entries, |entry| text(entry.1), put)
     };
@@ -81,11 +80,21 @@ pub(super) fn number<'a>(chunks: Vec<Vec<(u64, TextRef)>>, text: impl Fn(TextRef
     Numbering { ids, starts, items, places, by_place }
 }
 
-/// A chunk's texts by shard; `start` is the first one's number among all chunks'.
-fn by_shard(texts: &[(u64, TextRef)], start: u32, shards: usize) -> Vec<Entry> {
-    let entries = texts.iter().zip(start..).map(|((hash, item), id)| (*hash, *item, id));
+/// A chunk's texts by shard.
+struct Part {
+    entries: Vec<Entry>,
+    /// Where each shard's start; one more at the end.
+    starts: Vec<u32>,
+}
+
+/// A chunk's texts by shard; `first` is the first one's number among all chunks'.
+fn by_shard(texts: &[(u64, TextRef)], first: u32, shards: usize) -> Part {
+    let entries = texts.iter().zip(first..).map(|((hash, item), id)| (*hash, *item, id));
     let keys: Vec<u32> = texts.iter().map(|(hash, _)| dense(shard_of(*hash, shards))).collect();
-    counting_sort(entries, &keys, shards)
+    let mut starts = vec![0; shards + 1];
+    keys.iter().for_each(|shard| starts[*shard as usize + 1] += 1);
+    (1..starts.len()).for_each(|shard| starts[shard] += starts[shard - 1]);
+    Part { entries: counting_sort(entries, &keys, shards), starts }
 }
 
 /// The shard of a hash: a larger hash is in no earlier one.

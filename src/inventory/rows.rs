@@ -46,10 +46,14 @@ pub(super) fn gather(
         counts.rows += chunk.records;
     }
     let key = |at: TextRef| &keys[at.arena()][at.offset()..at.offset() + at.len()];
-    let combinations = number(attribute_texts, key);
-    let attributes = attributes::read(&combinations.items, key, settings);
+    let read_attributes = || {
+        let combinations = number(attribute_texts, key);
+        let attributes = attributes::read(&combinations.items, key, settings);
+        (combinations, attributes)
+    };
+    let ((combinations, attributes), domains) =
+        rayon::join(read_attributes, || number(domain_texts, |at| text.get(at)));
     drop(keys);
-    let domains = number(domain_texts, |at| text.get(at));
     let (mut rows, mut starts) = by_domain(&parsed, &domains, &combinations);
     drop(parsed);
     drop(combinations);

@@ -19,7 +19,7 @@ pub(super) fn split(bytes: &[u8], first: Chunk, layout: &Layout, size: usize, is
             _ => record_end(bytes, start, start + size, unquoted, layout),
         };
         let Some(end) = end.or_else(|| is_last.then_some(bytes.len())) else { break };
-        chunks.push(Chunk { arena: first.arena + chunks.len(), start, end, ..first });
+        chunks.push(Chunk { arena: first.arena + chunks.len(), start, end, after_quote: unquoted < end, ..first });
         start = end;
     }
     chunks

@@ -11,7 +11,7 @@ use crate::digest::Hasher;
 use crate::psl::SuffixList;
 
 /// How many chunks of a part each thread has to parse: so many that they end at the same time, more or less.
-const CHUNKS_PER_THREAD: usize = 8;
+const CHUNKS_PER_THREAD: usize = 4;
 
 /// What was read, of one source after the other.
 pub(super) struct Stream<'a> {
@@ -39,8 +39,9 @@ impl Stream<'_> {
         };
         let mut from = layout.first_record;
         loop {
-            let chunk = Chunk { source: number, arena: self.parsed.len(), part: part.start, start: from, end: from };
-            let chunks = split(part.bytes(), chunk, &layout, self.chunk_bytes, part.is_last);
+            let (arena, after_quote) = (self.parsed.len(), false);
+            let first = Chunk { source: number, arena, part: part.start, start: from, end: from, after_quote };
+            let chunks = split(part.bytes(), first, &layout, self.chunk_bytes, part.is_last);
             assert!(self.parsed.len() + chunks.len() < ARENAS_MAX, "an inventory has less than 8 TB");
             let end = chunks.last().map_or(from, |chunk| chunk.end);
             if end == from && !part.is_last {
@@ -65,5 +66,79 @@ impl Stream<'_> {
             std::mem::swap(&mut part, &mut next);
             from = 0;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use super::super::{Bytes, Inventory, InventoryError, Settings, read_in_chunks};
+    use super::*;
+    use crate::limits::Policy;
+    use crate::time::Timestamp;
+
+    /// A file that can be read so often, and then differs.
+    #[derive(Debug)]
+    struct Fickle {
+        first: Vec<u8>,
+        reads: AtomicUsize,
+        then: Result<Vec<u8>, String>,
+    }
+
+    impl Bytes for Fickle {
+        fn size(&self) -> usize {
+            self.first.len()
+        }
+
+        fn read_at(&self, offset: usize, part: &mut [u8]) -> Result<usize, String> {
+            let left = self.reads.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+            if left.is_ok() { self.first.read_at(offset, part) } else { self.then.clone()?.read_at(offset, part) }
+        }
+    }
+
+    fn read_fickle(text: &str, reads: usize, then: Result<&str, &str>) -> Result<Inventory, InventoryError> {
+        let (policy, suffixes) = (Policy::built_in("letsencrypt").unwrap(), SuffixList::embedded());
+        let start = Timestamp::from_unix_seconds(1_800_000_000);
+        let settings =
+            Settings { account: "1", profile: "classic", deadline: None, start, policy: &policy, suffixes: &suffixes };
+        let then = then.map(|text| text.as_bytes().to_vec()).map_err(ToOwned::to_owned);
+        let bytes = Arc::new(Fickle { first: text.into(), reads: AtomicUsize::new(reads), then });
+        read_in_chunks(vec![Source { name: "x.csv".to_owned(), bytes }], &settings, 1, &|_| {})
+    }
+
+    const ROWS: &str = "hostname\na.com\n*.*.b.com\nc.com\nd_.com\n";
+
+    #[test]
+    fn what_can_not_be_read_is_told() {
+        for reads in 0..100 {
+            match read_fickle(ROWS, reads, Err("the disk is gone")) {
+                Ok(_) if reads > 1 => return,
+                Ok(_) => panic!("{reads} reads are not enough"),
+                Err(error) => assert_eq!(error.to_string(), "x.csv can't be read: the disk is gone"),
+            }
+        }
+        panic!("a hundred reads are enough");
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_is_no_panic() {
+        for (reads, then) in
+            (0..12).flat_map(|reads| ["", "hostname\n", "\"", "x.example\ny.example"].map(|then| (reads, then)))
+        {
+            if let Ok(inventory) = read_fickle(ROWS, reads, Ok(then)) {
+                assert!(inventory.rejects.iter().all(|reject| reject.line > 0));
+            }
+        }
+    }
+
+    #[test]
+    fn records_are_shown_as_they_stand() {
+        let inventory =
+            read_fickle("hostname,tenant\na.com,\"x\ny\"\n*.*.b.com,\"x\ny\"\r\nc_.com,", 100, Ok("")).unwrap();
+        let seen: Vec<_> = inventory.rejects.iter().map(|reject| (reject.line, reject.record())).collect();
+        assert_eq!(seen, [(4, &b"*.*.b.com,\"x\ny\""[..]), (6, b"c_.com,")]);
+        assert_eq!(inventory.header(0), b"hostname,tenant");
     }
 }

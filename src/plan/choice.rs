@@ -96,9 +96,8 @@ impl Choice<'_> {
     /// order stand for them.
     pub(super) fn free(&self, classes: &Classes, is_tight: &[bool]) -> Vec<Vec<Free>> {
         let mut free: Vec<Vec<Free>> = vec![Vec::new(); self.jobs.account_count()];
-        for (place, &job) in (0..).zip(self.jobs.fair_order()) {
+        for (place, (job, of)) in (0..).zip(self.jobs.in_fair_order()) {
             if !is_tight.get(job as usize).copied().unwrap_or_default() {
-                let of = self.jobs.job(job);
                 let class = classes.of_urgency[of.urgency as usize];
                 free[of.account as usize].push(Free { class, fair_place: place });
             }

@@ -58,6 +58,8 @@ pub(super) struct Jobs<'a> {
     own_buckets: Vec<bool>,
     /// All jobs, such that each tenant's first one comes before anyone's second.
     fair_order: Vec<u32>,
+    /// By place in that order: the job itself, since there may be millions, and they are gone through again and again.
+    in_fair_order: Vec<Job>,
     /// By domain: how many certificates its bucket over all accounts counts.
     usage: Vec<u32>,
     /// The same for accounts' own buckets; sorted.
@@ -111,20 +113,22 @@ impl<'a> Jobs<'a> {
             by_account,
             own_buckets,
             fair_order: Vec::new(),
+            in_fair_order: Vec::new(),
             usage: Vec::new(),
             own_usage: Vec::new(),
             delays: Delays::default(),
         };
         jobs.delays = jobs.find_delays(usable);
-        let (usage, fair_order) = rayon::join(|| jobs.count_usage(), || jobs.in_fair_order());
+        let (usage, fair_order) = rayon::join(|| jobs.count_usage(), || jobs.find_fair_order());
         (jobs.usage, jobs.own_usage) = usage;
+        jobs.in_fair_order = fair_order.par_iter().map(|job| *jobs.job(*job)).collect();
         jobs.fair_order = fair_order;
         jobs
     }
 
     /// The jobs in this order: in each account each tenant's first one, then each one's second, and so on; else, and within a tenant,
     /// in an order of domains that has nothing to do with the alphabet. A domain's certificates keep the order of their contents.
-    fn in_fair_order(&self) -> Vec<u32> {
+    fn find_fair_order(&self) -> Vec<u32> {
         let groups = &self.inventory.groups;
         // The groups are sorted by account and tenant.
         let mut owners = Vec::with_capacity(groups.len());
@@ -205,6 +209,11 @@ impl<'a> Jobs<'a> {
     /// All jobs, such that each tenant's first one comes before anyone's second.
     pub(super) fn fair_order(&self) -> &[u32] {
         &self.fair_order
+    }
+
+    /// The same: each job's number, and the job itself.
+    pub(super) fn in_fair_order(&self) -> impl Iterator<Item = (u32, &Job)> {
+        self.fair_order.iter().copied().zip(&self.in_fair_order)
     }
 
     /// All jobs, the most urgent first, and fair among equals.
