@@ -30,7 +30,8 @@ impl Stream<'_> {
     pub(super) fn read(&mut self, number: usize, source: &Source) -> Result<Layout, LayoutError> {
         let size = self.chunk_bytes * CHUNKS_PER_THREAD * rayon::current_num_threads();
         let (mut part, mut next) = (Part::default(), Part::default());
-        part.extend(source, size)?;
+        // A little, so that there is something to do while more is read.
+        part.extend(source, 2 * self.chunk_bytes)?;
         let layout = loop {
             match Layout::detect(part.bytes(), part.is_last)? {
                 Some(layout) => break layout,

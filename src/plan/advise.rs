@@ -139,7 +139,7 @@ fn is_held_by_a_domain(today: &Plan<'_>, finish: Timestamp) -> bool {
     let last = last_to_wait(today, finish).and_then(|last| bucket_of(last.bound, accounts, &today.lanes));
     let Some(Bucket::Lane(lane)) = last else { return false };
     let Some(stock) = usable.lane(lane) else { return false };
-    let pieces = draft.jobs.grouping.all_pieces().iter();
+    let pieces = draft.jobs.grouping.all_pieces();
     let mut gate = Gate::new(stock, start, draft.margin);
     let earliest = pieces.filter(|piece| piece.domain == lane.domain).fold(start, |at, _| {
         let next = gate.next(start).max(at);

@@ -10,7 +10,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-use super::pack::{Fill, Item, pack};
+use super::pack::{Fill, Item, best_fit, pack};
 use super::{Mix, Options};
 use crate::dense::counting_sort;
 use crate::inventory::{Group, Inventory, Wanted};
@@ -54,14 +54,18 @@ pub(super) struct Certificate {
     /// That of its most urgent name: a place in [`Inventory::urgencies`].
     pub(super) urgency: u32,
     pub(super) names: u32,
-    first_piece: u32,
+    /// Its first part, mostly the only one: so it is looked up with it.
+    pub(super) first: Piece,
+    /// Where its other parts start in [`Grouping::others`].
+    others: u32,
 }
 
 /// All certificates that are to be ordered newly.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Grouping {
     pub(super) certificates: Vec<Certificate>,
-    pieces: Vec<Piece>,
+    /// The parts of certificates but for the first ones.
+    others: Vec<Piece>,
     /// Places in [`Inventory::wanted`], for the pieces that need a list.
     listed: Vec<u32>,
     pub(super) covered: u64,
@@ -72,13 +76,10 @@ pub(super) struct Grouping {
 
 impl Grouping {
     /// The parts of a certificate.
-    pub(super) fn pieces(&self, certificate: usize) -> &[Piece] {
-        let end = self.certificates.get(certificate + 1).map_or(self.pieces.len(), |next| next.first_piece as usize);
-        &self.pieces[self.certificates[certificate].first_piece as usize..end]
-    }
-
-    pub(super) fn first_piece(&self, certificate: Certificate) -> Piece {
-        self.pieces[certificate.first_piece as usize]
+    pub(super) fn pieces(&self, certificate: usize) -> impl Iterator<Item = Piece> + Clone + '_ {
+        let Certificate { first, others, .. } = self.certificates[certificate];
+        let end = self.certificates.get(certificate + 1).map_or(self.others.len(), |next| next.others as usize);
+        std::iter::once(first).chain(self.others[others as usize..end].iter().copied())
     }
 
     /// The names of a piece, as places in [`Inventory::wanted`].
@@ -91,51 +92,66 @@ impl Grouping {
         }
     }
 
-    pub(super) fn push(&mut self, group: u32, urgency: u32, pieces: &[(u32, &[u32])]) {
-        let names = index(pieces.iter().map(|(_, members)| members.len()).sum());
-        self.certificates.push(Certificate { group, urgency, names, first_piece: index(self.pieces.len()) });
-        for (domain, members) in pieces {
+    /// A certificate of names of these domains: of one at least.
+    pub(super) fn push(&mut self, group: u32, urgency: u32, domains: &[(u32, &[u32])]) {
+        let piece = |grouping: &mut Self, (domain, members): &(u32, &[u32])| {
             let follow = members.windows(2).all(|pair| pair[0] + 1 == pair[1]);
             let start = match members.first() {
                 Some(first) if follow => *first,
-                _ => {
-                    let start = index(self.listed.len());
-                    self.listed.extend_from_slice(members);
-                    start | LISTED
-                }
+                _ => grouping.list(members),
             };
-            self.pieces.push(Piece { domain: *domain, start, len: index(members.len()) });
-        }
+            Piece { domain: *domain, start, len: index(members.len()) }
+        };
+        self.push_each(group, urgency, domains.iter(), piece);
     }
 
     /// A certificate of names that stand one after the other in the inventory.
     fn push_run(&mut self, group: u32, urgency: u32, domain: u32, wanted: Range<usize>) {
-        let len = index(wanted.len());
-        self.certificates.push(Certificate { group, urgency, names: len, first_piece: index(self.pieces.len()) });
-        self.pieces.push(Piece { domain, start: index(wanted.start), len });
+        let piece = Piece { domain, start: index(wanted.start), len: index(wanted.len()) };
+        self.push_each(group, urgency, std::iter::once(piece), |_, piece| piece);
     }
 
-    /// A certificate of pieces of `other`.
+    /// A certificate of pieces of `other`: of one at least.
     pub(super) fn push_pieces(&mut self, group: u32, urgency: u32, other: &Self, pieces: impl Iterator<Item = Piece>) {
-        let (first_piece, mut names) = (index(self.pieces.len()), 0);
-        for piece in pieces {
-            names += piece.len;
+        let piece = |grouping: &mut Self, piece| {
             let start = match other.members(piece) {
                 Members::Run(run) => run.start,
-                Members::List(list) => {
-                    let start = index(self.listed.len());
-                    self.listed.extend_from_slice(list);
-                    start | LISTED
-                }
+                Members::List(list) => grouping.list(list),
             };
-            self.pieces.push(Piece { start, ..piece });
+            Piece { start, ..piece }
+        };
+        self.push_each(group, urgency, pieces, piece);
+    }
+
+    /// A certificate of what `piece` makes of each of `parts`, of which there is one at least.
+    fn push_each<T>(
+        &mut self,
+        group: u32,
+        urgency: u32,
+        mut parts: impl Iterator<Item = T>,
+        piece: impl Fn(&mut Self, T) -> Piece,
+    ) {
+        let others = index(self.others.len());
+        let Some(first) = parts.next().map(|part| piece(self, part)) else { unreachable!("a certificate has a name") };
+        let mut names = first.len;
+        for part in parts {
+            let other = piece(self, part);
+            names += other.len;
+            self.others.push(other);
         }
-        self.certificates.push(Certificate { group, urgency, names, first_piece });
+        self.certificates.push(Certificate { group, urgency, names, first, others });
+    }
+
+    /// Keeps names that do not follow each other: the start of their piece.
+    fn list(&mut self, members: &[u32]) -> u32 {
+        let start = index(self.listed.len());
+        self.listed.extend_from_slice(members);
+        start | LISTED
     }
 
     /// All parts of all certificates.
-    pub(super) fn all_pieces(&self) -> &[Piece] {
-        &self.pieces
+    pub(super) fn all_pieces(&self) -> impl Iterator<Item = Piece> + '_ {
+        self.certificates.iter().map(|of| of.first).chain(self.others.iter().copied())
     }
 
     /// No certificates, and what was counted.
@@ -145,11 +161,12 @@ impl Grouping {
     }
 
     pub(super) fn append(&mut self, other: &Self) {
-        let (first_piece, listed) = (index(self.pieces.len()), index(self.listed.len()));
-        let moved = other.certificates.iter();
-        self.certificates.extend(moved.map(|of| Certificate { first_piece: of.first_piece + first_piece, ..*of }));
-        let moved = |piece: &Piece| if piece.start < LISTED { 0 } else { listed };
-        self.pieces.extend(other.pieces.iter().map(|piece| Piece { start: piece.start + moved(piece), ..*piece }));
+        let (others, listed) = (index(self.others.len()), index(self.listed.len()));
+        let moved =
+            |piece: Piece| if piece.start < LISTED { piece } else { Piece { start: piece.start + listed, ..piece } };
+        let certificate = |of: &Certificate| Certificate { first: moved(of.first), others: of.others + others, ..*of };
+        self.certificates.extend(other.certificates.iter().map(certificate));
+        self.others.extend(other.others.iter().copied().map(moved));
         self.listed.extend_from_slice(&other.listed);
         self.covered += other.covered;
         self.folded += other.folded;
@@ -197,7 +214,7 @@ pub(super) fn group_rest(inventory: &Inventory, policy: &Policy, options: &Optio
         .collect();
     let mut grouping = Grouping::default();
     grouping.certificates.reserve(parts.iter().map(|part| part.certificates.len()).sum());
-    grouping.pieces.reserve(parts.iter().map(|part| part.pieces.len()).sum());
+    grouping.others.reserve(parts.iter().map(|part| part.others.len()).sum());
     grouping.listed.reserve(parts.iter().map(|part| part.listed.len()).sum());
     parts.iter().for_each(|part| grouping.append(part));
     match options.mix {
@@ -368,8 +385,8 @@ struct LeftOver {
 /// Puts what is left over from different domains of a tenant together, the largest first, each where it fits best.
 pub(super) fn mixed(apart: &Grouping, inventory: &Inventory, policy: &Policy, options: &Options) -> Grouping {
     let capacities = capacities(inventory, policy, options);
-    let domain = |certificate: u32| apart.pieces(certificate as usize)[0].domain;
     let of = |certificate: u32| apart.certificates[certificate as usize];
+    let domain = |certificate: u32| of(certificate).first.domain;
     let mut mixed = apart.emptied();
     let (mut left_over, mut groups) = (Vec::new(), Vec::new());
     let (mut next, end) = (0, index(apart.certificates.len()));
@@ -386,7 +403,7 @@ pub(super) fn mixed(apart: &Grouping, inventory: &Inventory, policy: &Policy, op
                 left_over.push(LeftOver { names, domain_place, group, certificate });
                 groups.push(group);
             } else {
-                mixed.push_pieces(group, urgency, apart, apart.pieces(certificate as usize).iter().copied());
+                mixed.push_pieces(group, urgency, apart, apart.pieces(certificate as usize));
             }
         }
         next = after;
@@ -398,7 +415,7 @@ pub(super) fn mixed(apart: &Grouping, inventory: &Inventory, policy: &Policy, op
         let sizes = of_group.iter().map(|one| (one.names as usize, one.certificate));
         for bin in best_fit(sizes, capacities[group as usize]) {
             let urgency = bin.iter().map(|certificate| of(*certificate).urgency).min();
-            let pieces = bin.iter().map(|certificate| apart.pieces(*certificate as usize)[0]);
+            let pieces = bin.iter().map(|certificate| of(*certificate).first);
             mixed.push_pieces(group, urgency.unwrap_or_default(), apart, pieces);
         }
     }
@@ -412,23 +429,4 @@ pub(super) fn most_urgent(inventory: &Inventory, members: &[u32]) -> u32 {
 
 pub(super) fn ids(items: &[Item<'_>]) -> Vec<u32> {
     items.iter().map(|item| item.id).collect()
-}
-
-/// Best fit: sizes come largest first, each goes where the least room is left over.
-fn best_fit(sizes: impl Iterator<Item = (usize, u32)> + Clone, capacity: usize) -> Vec<Vec<u32>> {
-    if sizes.clone().map(|(size, _)| size).sum::<usize>() <= capacity {
-        return std::iter::once(sizes.map(|(_, thing)| thing).collect()).collect();
-    }
-    let mut bins: Vec<Vec<u32>> = Vec::new();
-    let mut by_room: Vec<Vec<usize>> = vec![Vec::new(); capacity + 1];
-    for (size, thing) in sizes {
-        let found = (size..=capacity).find_map(|room| by_room[room].pop().map(|bin| (room, bin)));
-        let (room, bin) = found.unwrap_or_else(|| {
-            bins.push(Vec::new());
-            (capacity, bins.len() - 1)
-        });
-        bins[bin].push(thing);
-        by_room[room - size].push(bin);
-    }
-    bins
 }

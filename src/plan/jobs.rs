@@ -251,8 +251,8 @@ impl<'a> Jobs<'a> {
         let inventory = self.inventory;
         match self.held(job) {
             None => {
-                let pieces = self.grouping.pieces(job as usize).iter();
-                let members = pieces.flat_map(|piece| self.grouping.members(*piece).iter().collect::<Vec<_>>());
+                let pieces = self.grouping.pieces(job as usize);
+                let members = pieces.flat_map(|piece| self.grouping.members(piece).iter().collect::<Vec<_>>());
                 members.map(|member| inventory.text(inventory.wanted()[member as usize].name)).collect()
             }
             Some(held) => inventory.held_names(held as usize).iter().map(|held| inventory.text(held.name)).collect(),
@@ -276,7 +276,7 @@ impl<'a> Jobs<'a> {
     #[inline]
     fn domains(&self, job: u32, mut with: impl FnMut(u32)) {
         match self.held(job) {
-            None => self.grouping.pieces(job as usize).iter().for_each(|piece| with(piece.domain)),
+            None => self.grouping.pieces(job as usize).for_each(|piece| with(piece.domain)),
             // The names of a certificate held are sorted by domain.
             Some(held) => {
                 let names = self.inventory.held_names(held as usize);

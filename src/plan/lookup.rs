@@ -25,7 +25,7 @@ impl Plan<'_> {
             Subject::Renewal(_) => None,
         });
         let certificates: Vec<Certificate> = certificates.collect();
-        let looked_up = certificates.iter().map(|of| (grouping.first_piece(*of), of_group(of.group)));
+        let looked_up = certificates.iter().map(|of| (of.first, of_group(of.group)));
         let looked_up: Vec<(Piece, &[u8])> = looked_up.collect();
         let mut texts: Vec<&[u8]> = Vec::with_capacity(looked_up.len() * (2 + NAMES_WARMED));
         for (piece, of_group) in looked_up {
@@ -46,12 +46,12 @@ impl Plan<'_> {
         let mut sorted = false;
         match order.subject {
             Subject::New(certificate) => {
-                let pieces = self.draft.jobs.grouping.pieces(certificate as usize);
-                for piece in pieces {
+                let grouping = &self.draft.jobs.grouping;
+                for piece in grouping.pieces(certificate as usize) {
                     domains.push(inventory.domain_bytes(piece.domain));
                     let name = |member: u32| inventory.bytes(inventory.wanted()[member as usize].name);
-                    let members = self.draft.jobs.grouping.members(*piece);
-                    sorted = pieces.len() == 1 && matches!(members, Members::Run(_));
+                    let members = grouping.members(piece);
+                    sorted = domains.len() == 1 && matches!(members, Members::Run(_));
                     names.extend(members.iter().map(name));
                 }
             }

@@ -2,7 +2,7 @@
 //!
 //! A wildcard and the names it covers never share a certificate: the CA refuses such an order. Each wildcard with its covered names
 //! is a star, and the stars share nothing, since one label decides by which wildcard a name can be covered. `x` with `www.x`, and
-//! `*.x` with `x`, are kept together where that takes no certificate more.
+//! `*.x` with `x`, are kept together where that takes no certificate more. What is left over of several domains is put together by best fit.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -264,6 +264,25 @@ fn reorder(items: &mut Vec<Item<'_>>, bins: Vec<Vec<usize>>) -> Vec<Range<usize>
     }
     *items = packed;
     cuts
+}
+
+/// Best fit: sizes come largest first, each goes where the least room is left over.
+pub(super) fn best_fit(sizes: impl Iterator<Item = (usize, u32)> + Clone, capacity: usize) -> Vec<Vec<u32>> {
+    if sizes.clone().map(|(size, _)| size).sum::<usize>() <= capacity {
+        return std::iter::once(sizes.map(|(_, thing)| thing).collect()).collect();
+    }
+    let mut bins: Vec<Vec<u32>> = Vec::new();
+    let mut by_room: Vec<Vec<usize>> = vec![Vec::new(); capacity + 1];
+    for (size, thing) in sizes {
+        let found = (size..=capacity).find_map(|room| by_room[room].pop().map(|bin| (room, bin)));
+        let (room, bin) = found.unwrap_or_else(|| {
+            bins.push(Vec::new());
+            (capacity, bins.len() - 1)
+        });
+        bins[bin].push(thing);
+        by_room[room - size].push(bin);
+    }
+    bins
 }
 
 #[cfg(test)]

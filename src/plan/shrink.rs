@@ -51,13 +51,12 @@ pub(super) fn shrink(grouping: &Grouping, inventory: &Inventory, spare: &Spare<'
     }
     let grows = |(account, count): (u32, &usize)| *count > 0 && *count < (spare.account_half)(account);
     let may_grow: Vec<bool> = (0..).zip(&by_account).map(grows).collect();
-    let is_mixed = |certificate| grouping.pieces(certificate).len() > 1;
+    let is_mixed = |certificate| grouping.pieces(certificate).nth(1).is_some();
     if !may_grow.contains(&true) || (0..grouping.certificates.len()).any(is_mixed) {
         return None;
     }
     let mut by_domain: FxHashMap<u32, usize> = FxHashMap::default();
-    (0..grouping.certificates.len())
-        .for_each(|certificate| *by_domain.entry(grouping.pieces(certificate)[0].domain).or_default() += 1);
+    grouping.certificates.iter().for_each(|of| *by_domain.entry(of.first.domain).or_default() += 1);
     for held in spare.renewals {
         // The names of a certificate held are sorted by domain.
         let names = inventory.held_names(*held as usize).chunk_by(|a, b| a.domain == b.domain);
@@ -96,7 +95,7 @@ pub(super) fn shrink(grouping: &Grouping, inventory: &Inventory, spare: &Spare<'
 fn units<'a>(grouping: &Grouping, inventory: &'a Inventory) -> Vec<Unit<'a>> {
     let mut units: Vec<Unit<'_>> = Vec::new();
     for (place, certificate) in grouping.certificates.iter().enumerate() {
-        let piece = grouping.pieces(place)[0];
+        let piece = certificate.first;
         let item = |id: u32| Item { id, rank: 0, name: inventory.bytes(inventory.wanted()[id as usize].name) };
         let members = grouping.members(piece);
         let items = members.iter().map(item);
@@ -140,7 +139,7 @@ fn rebuild(
             }
         } else {
             for certificate in unit.old {
-                let pieces = old.pieces(certificate).iter().copied();
+                let pieces = old.pieces(certificate);
                 new.push_pieces(group, old.certificates[certificate].urgency, old, pieces);
             }
         }

@@ -208,7 +208,7 @@ fn days(orders: &[Order], start: Timestamp) -> Vec<(u64, u64)> {
 fn domains(inventory: &Inventory, grouping: &Grouping, orders: &[Order]) -> u64 {
     let mut seen = vec![false; inventory.domain_count()];
     // Every new certificate has an order.
-    grouping.all_pieces().iter().for_each(|piece| seen[piece.domain as usize] = true);
+    grouping.all_pieces().for_each(|piece| seen[piece.domain as usize] = true);
     for order in orders {
         if let Subject::Renewal(held) = order.subject {
             inventory.held_names(held as usize).iter().for_each(|name| seen[name.domain as usize] = true);
