@@ -55,7 +55,7 @@ pub use leave::Permit;
 pub use names::parse;
 pub use permitted::{Permitted, Shadowed, Stake};
 pub use prune::Pruned;
-pub use record::Entry;
+pub use record::{Done, Entry};
 pub use request::{Answer, Blocking, Dispatch, GateError, Never, Replaces, Request, Told, Verdict};
 pub use stakes::quota_of;
 

@@ -42,6 +42,11 @@ impl<'a> Draft<'a> {
         Some(self.add(name, quota))
     }
 
+    /// How much the bucket of that name holds; `None` where its limit is off.
+    pub(super) fn quota(&mut self, name: &str) -> Option<Quota> {
+        self.bucket(name).map(|place| self.step.buckets[place].quota)
+    }
+
     fn add(&mut self, name: &str, quota: Quota) -> usize {
         let floor = floor(self.board, name, quota);
         let place = self.step.buckets.len();
