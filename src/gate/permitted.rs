@@ -136,6 +136,8 @@ pub struct Stake {
     pub bucket: Option<String>,
 }
 
+/// How many bytes the text of a stake has at most beside the bucket's name, mostly.
+const WITHOUT_BUCKET: usize = 48;
 /// How the text of a stake begins that the CA doesn't ask.
 const UNASKED: &str = "unasked ";
 
@@ -143,15 +145,34 @@ const UNASKED: &str = "unasked ";
 /// `unasked domain 12096000000 50 CertificatesPerDomain example.com`.
 impl Display for Stake {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        formatter.write_str(if self.asked { "" } else { UNASKED })?;
-        match self.part {
-            Part::Order => formatter.write_str("order"),
-            Part::Failures(name) => write!(formatter, "failures {name}"),
-            Part::Domain => formatter.write_str("domain"),
-            Part::Set => formatter.write_str("set"),
-        }?;
-        write!(formatter, " {} {}", self.quota.emission().nanos() / NS_PER_US, self.quota.burst())?;
-        self.bucket.iter().try_for_each(|bucket| write!(formatter, " {bucket}"))
+        formatter.write_str(&self.text())
+    }
+}
+
+impl Stake {
+    /// Every decision writes some of these: in one piece.
+    fn text(&self) -> String {
+        let bucket = self.bucket.as_deref();
+        let mut numbers = itoa::Buffer::new();
+        let mut text = String::with_capacity(WITHOUT_BUCKET + bucket.map_or(0, str::len));
+        text.push_str(if self.asked { "" } else { UNASKED });
+        text.push_str(match self.part {
+            Part::Order => "order",
+            Part::Failures(_) => "failures",
+            Part::Domain => "domain",
+            Part::Set => "set",
+        });
+        let name = if let Part::Failures(name) = self.part { Some(i64::from(name)) } else { None };
+        let (emission, burst) = (self.quota.emission().nanos() / NS_PER_US, self.quota.burst().into());
+        for number in name.into_iter().chain([emission, burst]) {
+            text.push(' ');
+            text.push_str(numbers.format(number));
+        }
+        if let Some(bucket) = bucket {
+            text.push(' ');
+            text.push_str(bucket);
+        }
+        text
     }
 }
 
@@ -186,7 +207,7 @@ impl Stake {
 
 impl Serialize for Stake {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(&self.text())
     }
 }
 

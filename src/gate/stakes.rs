@@ -107,6 +107,10 @@ impl<'a> Draft<'a> {
 
 /// The TAT that a bucket of that name has at least, since it was empty once.
 pub(super) fn floor(board: &Board, name: &str, quota: Quota) -> Option<Timestamp> {
+    if board.empty_at.is_none() && board.limits_empty_at.is_empty() {
+        // Mostly nothing is lost.
+        return None;
+    }
     let (limit, _) = limit_and_key(name)?;
     empty_at(board, limit).map(|empty_at| empty_at.plus(quota.offset()))
 }
