@@ -55,7 +55,7 @@ pub use leave::Permit;
 pub use names::parse;
 pub use permitted::{Permitted, Shadowed, Stake};
 pub use prune::Pruned;
-pub use record::Entry;
+pub use record::{Done, Entry};
 pub use request::{Answer, Blocking, Dispatch, GateError, Never, Replaces, Request, Told, Verdict};
 pub use stakes::quota_of;
 
@@ -314,7 +314,9 @@ impl Gate {
         let mut fresh = false;
         for _ in 0..ATTEMPTS {
             let at = self.estimate();
-            let known = names.iter().all(|name| self.documents.contains_key(name));
+            let version = |name: &String| self.documents.get(name).map_or(Version::Unknown, |known| known.version);
+            let expect: Vec<_> = names.iter().map(|name| (name.clone(), version(name))).collect();
+            let known = expect.iter().all(|(_, version)| *version != Version::Unknown);
             let (mut step, made) = if known && let Some(at) = at {
                 // Taken out so that `make` can use all else of the gate.
                 let documents = std::mem::take(&mut self.documents);
@@ -336,8 +338,7 @@ impl Gate {
             } else {
                 (Step::new(self.code.clone(), self.known), None)
             };
-            let version = |name: &String| self.documents.get(name).map_or(Version::Unknown, |known| known.version);
-            step.expect = names.iter().map(|name| (name.clone(), version(name))).collect();
+            step.expect = expect;
             step.settled = settled;
             step.known = self.known;
             let (reply, step) = self.transact(step)?;

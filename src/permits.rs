@@ -176,6 +176,24 @@ impl Claim {
             Self::Ari { same_set_until, .. } => same_set_until,
         }
     }
+
+    /// What reserving under it at `now` does to the buckets, as [`Permit::reserve`] tells it.
+    #[must_use]
+    pub fn reserves(self, now: Timestamp) -> Moves {
+        self.held(now, Act::Hold)
+    }
+
+    /// `act` for every token that is held under it as long as the order is not accepted.
+    fn held(self, at: Timestamp, act: Act) -> Moves {
+        let mut moves = Moves::all(at, act);
+        if self.exemption() != Exemption::None {
+            moves.order = Act::Nothing;
+        }
+        if self.domains_free_until().is_some() {
+            moves.domains = Act::Nothing;
+        }
+        moves
+    }
 }
 
 /// What happens to a permit.
@@ -343,8 +361,7 @@ impl Permit {
             accepted: false,
             lost_at: None,
         };
-        let permit = Self { terms, life };
-        (permit, permit.held(now, Act::Hold))
+        (Self { terms, life }, terms.claim.reserves(now))
     }
 
     /// A permit that was stored.
@@ -379,13 +396,9 @@ impl Permit {
 
     /// `act` for every token that it holds.
     fn held(&self, at: Timestamp, act: Act) -> Moves {
-        let claim = self.terms.claim;
-        let mut moves = Moves::all(at, act);
-        if self.life.accepted || claim.exemption() != Exemption::None {
+        let mut moves = self.terms.claim.held(at, act);
+        if self.life.accepted {
             moves.order = Act::Nothing;
-        }
-        if claim.domains_free_until().is_some() {
-            moves.domains = Act::Nothing;
         }
         moves
     }

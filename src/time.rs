@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Datelike, NaiveDate, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDate, Timelike as _, Utc};
 
 /// Nanoseconds in a second.
 pub const NS_PER_S: i64 = 1_000_000_000;
@@ -135,15 +135,46 @@ impl Timestamp {
 }
 
 /// RFC 3339 in UTC, ending in `Z`, with no more digits of fraction than needed: 0, 3, 6 or 9.
+impl Timestamp {
+    /// Shows it in RFC 3339, with as many groups of three decimals as it needs. A decision writes four, a plan millions, of which chrono's
+    /// own writing would be a good part.
+    fn with_text<T>(self, show: impl FnOnce(&str) -> T) -> T {
+        let at = DateTime::from_timestamp_nanos(self.0);
+        let mut text = *b"0000-00-00T00:00:00.000000000Z";
+        // The years are 1677 to 2262.
+        put_digits(&mut text[..4], at.year().unsigned_abs());
+        let nanos = at.nanosecond();
+        let parts = [(5, at.month()), (8, at.day()), (11, at.hour()), (14, at.minute()), (17, at.second())];
+        parts.into_iter().for_each(|(place, number)| put_digits(&mut text[place..place + 2], number));
+        put_digits(&mut text[20..29], nanos);
+        let end = match nanos {
+            0 => 19,
+            _ if nanos.is_multiple_of(1_000_000) => 23,
+            _ if nanos.is_multiple_of(1_000) => 26,
+            _ => 29,
+        };
+        text[end] = b'Z';
+        show(str::from_utf8(&text[..=end]).unwrap_or_default())
+    }
+}
+
+/// Fills `room` with the last decimal digits of a number.
+fn put_digits(room: &mut [u8], mut number: u32) {
+    for digit in room.iter_mut().rev() {
+        *digit = b"0123456789"[(number % 10) as usize];
+        number /= 10;
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&DateTime::from_timestamp_nanos(self.0).to_rfc3339_opts(SecondsFormat::AutoSi, true))
+        self.with_text(|text| f.write_str(text))
     }
 }
 
 impl serde::Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        self.with_text(|text| serializer.serialize_str(text))
     }
 }
 
@@ -316,7 +347,19 @@ impl std::str::FromStr for Span {
 
 #[cfg(test)]
 mod tests {
+    use chrono::SecondsFormat;
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn instants_are_written_as_chrono_writes_them(nanos: i64, unit in prop_oneof![Just(1), Just(1_000), Just(1_000_000), Just(NS_PER_S)]) {
+            let at = Timestamp(nanos / unit * unit);
+            let text = DateTime::from_timestamp_nanos(at.0).to_rfc3339_opts(SecondsFormat::AutoSi, true);
+            prop_assert_eq!(at.to_string(), text);
+        }
+    }
 
     fn check_span(text: &str, shown: &str) {
         assert_eq!(Span::parse(text).unwrap().to_string(), shown);

@@ -58,10 +58,15 @@ pub(super) fn check(
 
 /// A name of the set beside a wildcard of the set that covers it.
 fn covered(names: &NameSet) -> Option<(String, String)> {
-    let texts: Vec<String> = names.identifiers().iter().map(ToString::to_string).collect();
-    texts.iter().find_map(|name| {
-        let (_, parent) = name.split_once('.').filter(|_| !name.starts_with("*."))?;
-        let wildcard = format!("*.{parent}");
-        texts.contains(&wildcard).then(|| (name.clone(), wildcard))
+    let texts = || {
+        names.identifiers().iter().filter_map(|identifier| match identifier {
+            Identifier::Dns(name) => Some(name.as_str()),
+            Identifier::Ip(_) => None,
+        })
+    };
+    texts().filter(|name| !name.starts_with("*.")).find_map(|name| {
+        let (_, parent) = name.split_once('.')?;
+        let wildcard = texts().find(|other| other.strip_prefix("*.") == Some(parent))?;
+        Some((name.to_owned(), wildcard.to_owned()))
     })
 }

@@ -8,11 +8,13 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::document::{Task, permit_document};
-use crate::ledger::{LedgerError, bucket_name, limit_and_key};
+use super::record::{Done, quota_from};
+use crate::gcra::Quota;
+use crate::ledger::{LedgerError, Motion, bucket_name, limit_and_key};
 use crate::limits::LimitName;
 use crate::permits::{Claim, Life, Sending};
 use crate::rules::Part;
-use crate::time::Timestamp;
+use crate::time::{NS_PER_US, Timestamp};
 
 /// A permit and all that was said about it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -75,13 +77,27 @@ impl Permitted {
         self.stakes.iter().map(bucket).collect()
     }
 
-    /// Sets [`Self::stakes`].
-    pub(super) fn stake(&mut self, buckets: Vec<(String, Part, bool)>) {
+    /// Sets [`Self::stakes`]: those of `buckets` that have a quota. Of the others nothing can be held.
+    pub(super) fn stake(&mut self, buckets: Vec<(String, Part, bool)>, mut quota: impl FnMut(&str) -> Option<Quota>) {
         let stake = |(bucket, part, asked): (String, Part, bool)| {
+            let quota = quota(&bucket)?;
             let bucket = Some(bucket).filter(|bucket| !self.tells(part, bucket));
-            Stake { part, asked, bucket }
+            Some(Stake { part, asked, quota, bucket })
         };
-        self.stakes = buckets.into_iter().map(stake).collect();
+        self.stakes = buckets.into_iter().filter_map(stake).collect();
+    }
+
+    /// What reserving it did to its buckets, done by the same machine again.
+    ///
+    /// # Errors
+    /// As [`Self::buckets`].
+    pub(super) fn reservation(&self) -> Result<Vec<Done>, LedgerError> {
+        let moves = self.claim.reserves(self.life.reserved_at);
+        let done = |(stake, (bucket, part, asked)): (&Stake, _)| {
+            let motion = Motion::of(moves.act(part, false), asked)?;
+            Some(Done { bucket, quota: stake.quota, motion })
+        };
+        Ok(self.stakes.iter().zip(self.buckets()?).filter_map(done).collect())
     }
 
     /// Whether account, names and set tell that `part` takes from that bucket.
@@ -114,55 +130,84 @@ pub struct Stake {
     pub part: Part,
     /// Whether the CA asks.
     pub asked: bool,
+    /// How much the bucket held and how fast it filled when the permit was reserved, in whole microseconds: [`Quota::in_micros`].
+    pub quota: Quota,
     /// The bucket's name, where account, names and set don't tell.
     pub bucket: Option<String>,
 }
 
+/// How many bytes the text of a stake has at most beside the bucket's name, mostly.
+const WITHOUT_BUCKET: usize = 48;
 /// How the text of a stake begins that the CA doesn't ask.
 const UNASKED: &str = "unasked ";
 
-/// `order`, `failures 2`, `set`, `unasked domain CertificatesPerDomain example.com`.
+/// Part, emission interval in microseconds, burst, bucket: `order 36000000 300`, `failures 2 720000000 5`,
+/// `unasked domain 12096000000 50 CertificatesPerDomain example.com`.
 impl Display for Stake {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        formatter.write_str(if self.asked { "" } else { UNASKED })?;
-        match self.part {
-            Part::Order => formatter.write_str("order"),
-            Part::Failures(name) => write!(formatter, "failures {name}"),
-            Part::Domain => formatter.write_str("domain"),
-            Part::Set => formatter.write_str("set"),
-        }?;
-        self.bucket.iter().try_for_each(|bucket| write!(formatter, " {bucket}"))
+        formatter.write_str(&self.text())
     }
 }
 
-/// The first word, and what comes after the blank.
-fn first_word(text: &str) -> (&str, Option<&str>) {
-    text.split_once(' ').map_or((text, None), |(word, rest)| (word, Some(rest)))
+impl Stake {
+    /// Every decision writes some of these: in one piece.
+    fn text(&self) -> String {
+        let bucket = self.bucket.as_deref();
+        let mut numbers = itoa::Buffer::new();
+        let mut text = String::with_capacity(WITHOUT_BUCKET + bucket.map_or(0, str::len));
+        text.push_str(if self.asked { "" } else { UNASKED });
+        text.push_str(match self.part {
+            Part::Order => "order",
+            Part::Failures(_) => "failures",
+            Part::Domain => "domain",
+            Part::Set => "set",
+        });
+        let name = if let Part::Failures(name) = self.part { Some(i64::from(name)) } else { None };
+        let (emission, burst) = (self.quota.emission().nanos() / NS_PER_US, self.quota.burst().into());
+        for number in name.into_iter().chain([emission, burst]) {
+            text.push(' ');
+            text.push_str(numbers.format(number));
+        }
+        if let Some(bucket) = bucket {
+            text.push(' ');
+            text.push_str(bucket);
+        }
+        text
+    }
 }
 
 impl FromStr for Stake {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let no_stake = || format!("`{text}` is no stake");
-        let (rest, asked) = text.strip_prefix(UNASKED).map_or((text, true), |rest| (rest, false));
-        let (part, bucket) = match first_word(rest) {
-            ("order", bucket) => (Part::Order, bucket),
-            ("failures", rest) => {
-                let (name, bucket) = first_word(rest.ok_or_else(no_stake)?);
-                (Part::Failures(name.parse().map_err(|_no_number| no_stake())?), bucket)
+        Self::read(text).ok_or_else(|| format!("`{text}` is no stake"))
+    }
+}
+
+impl Stake {
+    fn read(text: &str) -> Option<Self> {
+        let (text, asked) = text.strip_prefix(UNASKED).map_or((text, true), |rest| (rest, false));
+        let (part, text) = text.split_once(' ')?;
+        let (part, text) = match part {
+            "order" => (Part::Order, text),
+            "failures" => {
+                let (name, text) = text.split_once(' ')?;
+                (Part::Failures(name.parse().ok()?), text)
             }
-            ("domain", bucket @ Some(_)) => (Part::Domain, bucket),
-            ("set", bucket) => (Part::Set, bucket),
-            _ => return Err(no_stake()),
+            "domain" => (Part::Domain, text),
+            "set" => (Part::Set, text),
+            _ => return None,
         };
-        Ok(Self { part, asked, bucket: bucket.map(ToOwned::to_owned) })
+        let mut rest = text.splitn(3, ' ');
+        let quota = quota_from(rest.next()?, rest.next()?)?;
+        let bucket = rest.next().map(ToOwned::to_owned);
+        (part != Part::Domain || bucket.is_some()).then_some(Self { part, asked, quota, bucket })
     }
 }
 
 impl Serialize for Stake {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(&self.text())
     }
 }
 
@@ -190,6 +235,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::time::Span;
 
     fn part() -> impl Strategy<Value = Part> {
         prop_oneof![Just(Part::Order), any::<u16>().prop_map(Part::Failures), Just(Part::Domain), Just(Part::Set)]
@@ -197,14 +243,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn stakes_are_what_they_were_when_they_are_read_again(part in part(), asked: bool, bucket in proptest::option::of("[A-Z][a-z]+ .{1,20}")) {
+        fn stakes_are_what_they_were_when_they_are_read_again(
+            part in part(), asked: bool, burst in 1..99_u64, emission in 1..99_999_999_i64, bucket in proptest::option::of("[A-Z][a-z]+ .{1,20}"),
+        ) {
+            let quota = Quota::new(burst, 1, Span::from_nanos(emission)).unwrap().in_micros();
             let bucket = bucket.or_else(|| (part == Part::Domain).then(|| "CertificatesPerDomain a.example".to_owned()));
-            let stake = Stake { part, asked, bucket };
+            let stake = Stake { part, asked, quota, bucket };
             prop_assert_eq!(stake.to_string().parse(), Ok(stake));
         }
 
         #[test]
-        fn no_text_of_a_stake_is_too_much(text in "(unasked )?(order|failures|domain|set)?.{0,9}") {
+        fn no_text_of_a_stake_is_too_much(text in "(unasked )?(order|failures [0-9]|domain|set)?( [0-9]{1,9} [0-9]{1,3})?.{0,9}") {
             if let Ok(stake) = text.parse::<Stake>() {
                 prop_assert_eq!(stake.to_string().parse(), Ok(stake));
             }
@@ -214,22 +263,25 @@ mod tests {
     #[test]
     fn a_permit_tells_most_buckets_of_its_own() {
         let buckets = [
-            ("NewOrdersPerAccount 1", Part::Order, "order"),
-            ("FailedAuthorizationsPerDomainPerAccount 1 b.example", Part::Failures(1), "failures 1"),
-            ("CertificatesPerDomain b.example", Part::Domain, "domain CertificatesPerDomain b.example"),
-            ("CertificatesPerFQDNSet aa", Part::Set, "set"),
-            ("CertificatesPerFQDNSet bb", Part::Set, "set CertificatesPerFQDNSet bb"),
+            ("NewOrdersPerAccount 1", Part::Order, "order 36000000 300"),
+            ("FailedAuthorizationsPerDomainPerAccount 1 b.example", Part::Failures(1), "failures 1 36000000 300"),
+            ("CertificatesPerDomain b.example", Part::Domain, "domain 36000000 300 CertificatesPerDomain b.example"),
+            ("CertificatesPerFQDNSet aa", Part::Set, "set 36000000 300"),
+            ("CertificatesPerFQDNSet bb", Part::Set, "set 36000000 300 CertificatesPerFQDNSet bb"),
         ];
         let permit = r#"{"permit":"p","account":"1","names":["a.example","b.example"],"set":"aa","holder":"me","claim":"none","sending":"silent",
             "life":{"state":"reserved","reserved-at":"2026-01-01T00:00:00Z","lease-end":"2026-01-01T00:30:00Z","changed-at":"2026-01-01T00:00:00Z"},
             "stakes":[]}"#;
         let mut permit: Permitted = serde_json::from_str(permit).unwrap();
         let own: Vec<_> = buckets.iter().map(|(name, part, _)| ((*name).to_owned(), *part, true)).collect();
-        permit.stake(own.clone());
+        let quota = Quota::new(300, 300, Span::from_hours(3)).unwrap();
+        permit.stake([own.clone(), vec![("Off 1".to_owned(), Part::Order, true)]].concat(), |bucket| {
+            (!bucket.starts_with("Off")).then_some(quota)
+        });
         assert_eq!(permit.stakes.iter().map(Stake::to_string).collect::<Vec<_>>(), buckets.map(|(_, _, text)| text));
         assert_eq!(permit.buckets().unwrap(), own);
         permit.names.pop();
         let error = permit.buckets().unwrap_err().to_string();
-        assert!(error.contains("permit p") && error.contains("`failures 1` is at stake"), "{error}");
+        assert!(error.contains("permit p") && error.contains("`failures 1 36000000 300` is at stake"), "{error}");
     }
 }

@@ -1,10 +1,12 @@
 //! Asking for a permit.
 
+#[cfg(test)]
+mod tests;
+
 use super::document::{Board, Hand, PERMIT, QUEUE, SetState, permit_document, set_document, text};
 use super::names;
 use super::permitted::{Permitted, Shadowed};
 use super::queue::{Comer, Queue};
-use super::record::Entry;
 use super::request::{Answer, Blocking, GateError, Never, Request, Verdict};
 use super::stakes::{Draft, backoff_bucket, stakes_of};
 use super::{Gate, View, document};
@@ -224,7 +226,8 @@ impl Gate {
         let (permit, moves) = Permit::reserve(terms, lease_end, at);
         draft.move_stakes(&stakes, &moves, &[]);
         let shadow = if let Mode::LetPass(shadow) = mode { Some(shadow.clone()) } else { None };
-        let permitted = Permitted { shadow, ..permitted(request, number, claim, &permit, stakes) };
+        let mut permitted = Permitted { shadow, ..permitted(request, number, claim, &permit) };
+        permitted.stake(stakes, |bucket| draft.quota(bucket));
         let hand = Hand {
             permit: number.to_owned(),
             holder: request.holder.clone(),
@@ -233,8 +236,10 @@ impl Gate {
         };
         let state = SetState { hand: Some(hand), ..state };
         let mut step = draft.step;
-        let permit = permit_document(number);
-        step.writes.push(Write { name: permit, body: Some(text(&permitted)), lease: Some(lease_end) });
+        // The record's line is the permit as it was reserved.
+        let said = text(&permitted);
+        step.record = Some(said.clone());
+        step.writes.push(Write { name: permit_document(number), body: Some(said), lease: Some(lease_end) });
         step.writes.push(Write { name: set.to_owned(), body: Some(text(&state)), lease: None });
         if let Some(ticket) = comer.ticket {
             let mut queue = queue;
@@ -242,11 +247,6 @@ impl Gate {
                 step.writes.push(Write { name: QUEUE.to_owned(), body: Some(text(&queue)), lease: None });
             }
         }
-        let entry = Entry::new("reserve", Some(number), &request.holder)
-            .with("account", Some(&request.account))
-            .with("names", Some(&permitted.names))
-            .with("exemption", Some(claim.exemption()).filter(|exemption| *exemption != Exemption::None));
-        step.record = Some(entry.text_with(&step));
         Ok((step, Made::Asked(claim.exemption(), Some(Box::new(permitted)))))
     }
 
@@ -369,14 +369,9 @@ pub(super) fn blocking(blocked: &[(usize, Timestamp)], buckets: &[String]) -> Ve
     blocking
 }
 
-fn permitted(
-    request: &Request,
-    number: &str,
-    claim: Claim,
-    permit: &Permit,
-    stakes: Vec<(String, Part, bool)>,
-) -> Permitted {
-    let mut permitted = Permitted {
+/// The permit for a request, without its stakes.
+fn permitted(request: &Request, number: &str, claim: Claim, permit: &Permit) -> Permitted {
+    Permitted {
         permit: number.to_owned(),
         account: request.account.clone(),
         names: request.names.identifiers().iter().map(ToString::to_string).collect(),
@@ -393,7 +388,5 @@ fn permitted(
         failed: Vec::new(),
         refusal: None,
         shadow: None,
-    };
-    permitted.stake(stakes);
-    permitted
+    }
 }

@@ -42,6 +42,11 @@ impl<'a> Draft<'a> {
         Some(self.add(name, quota))
     }
 
+    /// How much the bucket of that name holds; `None` where its limit is off.
+    pub(super) fn quota(&mut self, name: &str) -> Option<Quota> {
+        self.bucket(name).map(|place| self.step.buckets[place].quota)
+    }
+
     fn add(&mut self, name: &str, quota: Quota) -> usize {
         let floor = floor(self.board, name, quota);
         let place = self.step.buckets.len();
@@ -102,6 +107,10 @@ impl<'a> Draft<'a> {
 
 /// The TAT that a bucket of that name has at least, since it was empty once.
 pub(super) fn floor(board: &Board, name: &str, quota: Quota) -> Option<Timestamp> {
+    if board.empty_at.is_none() && board.limits_empty_at.is_empty() {
+        // Mostly nothing is lost.
+        return None;
+    }
     let (limit, _) = limit_and_key(name)?;
     empty_at(board, limit).map(|empty_at| empty_at.plus(quota.offset()))
 }

@@ -113,14 +113,12 @@ fn compare(ledger: &BTreeMap<String, Cell>, record: &BTreeMap<String, Cell>, now
 /// Does again what a line says.
 fn redo(again: &mut dyn Store, record: Record, board: &mut Board) -> Result<(), LedgerError> {
     let bad = |reason: String| LedgerError::Row { what: format!("record, line {}", record.sequence), reason };
-    let entry: Entry = serde_json::from_str(&record.body).map_err(|error| bad(error.to_string()))?;
+    let entry = Entry::read(&record.body).map_err(bad)?;
     if let Some(written) = entry.detail.get("board") {
         *board = serde_json::from_value(written.clone()).map_err(|error| bad(error.to_string()))?;
     }
     let mut step = Step::new(record.realm.clone(), Mark::default());
-    entry
-        .into_step(&mut step, |bucket, quota| floor(board, bucket, quota))
-        .map_err(|line| bad(format!("`{line}` is nothing that can be done to a bucket")))?;
+    entry.into_step(&mut step, |bucket, quota| floor(board, bucket, quota));
     again.transact(&[step], Timescale::stopped(record.at)).map(|_done| ())
 }
 

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use super::page::{self, Key, Page, Row, whole};
+use super::page::{self, Page, Row, whole};
 use super::{Cell, Document, LedgerError, Mark, Record, Reply, Step, Store, Version};
 use crate::clock::{Clock, Timescale};
 use crate::time::Timestamp;
+
+/// A row's key: realm and name.
+type Key = (String, String);
 
 /// A ledger that is gone with its process.
 pub struct MemoryStore<C> {
@@ -28,14 +31,15 @@ impl<C> MemoryStore<C> {
     fn load(&self, page: &mut Page, step: &Step, at: Timestamp) -> Result<(), Infallible> {
         for bucket in &step.buckets {
             let key = (step.realm.clone(), bucket.name.clone());
-            page.cell_or(key.clone(), || Ok::<_, Infallible>(self.cells.get(&key).copied().unwrap_or_default()))?;
+            let cell = || Ok::<_, Infallible>(self.cells.get(&key).copied().unwrap_or_default());
+            page.cell_or(&key.0, &key.1, cell)?;
         }
         for (name, _) in &step.expect {
             let key = (step.realm.clone(), name.clone());
-            page.row_or(key.clone(), || Ok::<_, Infallible>(self.rows.get(&key).cloned()))?;
+            page.row_or(&key.0, &key.1, || Ok::<_, Infallible>(self.rows.get(&key).cloned()))?;
         }
         let due = |row: &Row| row.lease.is_some_and(|lease| lease <= at);
-        self.rows.iter().filter(|(_, row)| due(row)).for_each(|(key, _)| page.overdue(key.clone()));
+        self.rows.iter().filter(|(_, row)| due(row)).for_each(|((realm, name), _)| page.overdue(realm, name.clone()));
         Ok(())
     }
 }
@@ -48,11 +52,12 @@ impl<C: Clock + Send> Store for MemoryStore<C> {
             let mut page = Page::new(self.mark);
             let Ok(()) = self.load(&mut page, step, at);
             replies.push(page.carry_out(step, at));
-            self.cells.extend(page.changed_cells().map(|(key, cell)| (key.clone(), cell)));
-            for (key, row) in page.changed_rows() {
+            let key = |realm: &str, name: &str| (realm.to_owned(), name.to_owned());
+            self.cells.extend(page.changed_cells().map(|(realm, name, cell)| (key(realm, name), cell)));
+            for (realm, name, row) in page.changed_rows() {
                 match row {
-                    Some(row) => _ = self.rows.insert(key.clone(), row.clone()),
-                    None => _ = self.rows.remove(key),
+                    Some(row) => _ = self.rows.insert(key(realm, name), row.clone()),
+                    None => _ = self.rows.remove(&key(realm, name)),
                 }
             }
             self.mark = page.mark;

@@ -1,10 +1,9 @@
 //! The rows that steps touch, in memory: a store loads them, lets [`Page::carry_out`] decide, and writes back what changed. This is the
 //! contract's one definition in Rust; the script for Redis is held equal to it by the tests.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::step::{Ask, Document, Mark, Motion, Outcome, Reply, Step, Version};
+use super::step::{Ask, Bucket, Document, Mark, Motion, Outcome, Reply, Step, Version};
 use crate::clock::{Clock, Timescale};
 use crate::permits::Tally;
 use crate::time::{Span, Timestamp};
@@ -44,9 +43,6 @@ pub struct Record {
     pub body: String,
 }
 
-/// A row's key: realm and name.
-pub(super) type Key = (String, String);
-
 /// A value, and whether it differs from what the store has.
 #[derive(Clone, Debug, Default)]
 struct Held<T> {
@@ -59,9 +55,16 @@ struct Held<T> {
 pub(super) struct Page {
     pub(super) mark: Mark,
     pub(super) records: Vec<Record>,
-    cells: BTreeMap<Key, Held<Cell>>,
-    rows: BTreeMap<Key, Held<Option<Row>>>,
-    overdue: BTreeSet<Key>,
+    /// Mostly one.
+    realms: Vec<(String, Rows)>,
+}
+
+/// A realm's, by name.
+#[derive(Debug, Default)]
+struct Rows {
+    cells: BTreeMap<String, Held<Cell>>,
+    documents: BTreeMap<String, Held<Option<Row>>>,
+    overdue: BTreeSet<String>,
 }
 
 /// The first whole microsecond that is no earlier. What a step tells a bucket is rounded so; what the clock says is rounded down: neither
@@ -81,47 +84,84 @@ fn seconds(at: Timestamp) -> u64 {
     u64::try_from(at.unix_micros() / 1_000_000).unwrap_or(0)
 }
 
+/// The realm's rows.
+fn rows_of<'a>(realms: &'a mut Vec<(String, Rows)>, realm: &str) -> &'a mut Rows {
+    let known = realms.iter().position(|(of, _)| of == realm);
+    let place = known.unwrap_or_else(|| {
+        realms.push((realm.to_owned(), Rows::default()));
+        realms.len() - 1
+    });
+    &mut realms[place].1
+}
+
+/// Puts the row there, loaded by `load`, unless it is there.
+fn load_unless_there<T, E>(
+    rows: &mut BTreeMap<String, Held<T>>,
+    name: &str,
+    load: impl FnOnce() -> Result<T, E>,
+) -> Result<(), E> {
+    if !rows.contains_key(name) {
+        rows.insert(name.to_owned(), Held { value: load()?, changed: false });
+    }
+    Ok(())
+}
+
+/// The rows that changed.
+fn changed<'a, T>(
+    realm: &'a str,
+    rows: &'a BTreeMap<String, Held<T>>,
+) -> impl Iterator<Item = (&'a str, &'a str, &'a T)> {
+    rows.iter().filter(|(_, held)| held.changed).map(move |(name, held)| (realm, name.as_str(), &held.value))
+}
+
 impl Page {
     pub(super) fn new(mark: Mark) -> Self {
         Self { mark, ..Self::default() }
     }
 
     /// The bucket's row, loaded by `load` unless it is there.
-    pub(super) fn cell_or<E>(&mut self, key: Key, load: impl FnOnce() -> Result<Cell, E>) -> Result<(), E> {
-        if let Entry::Vacant(place) = self.cells.entry(key) {
-            place.insert(Held { value: load()?, changed: false });
-        }
-        Ok(())
+    pub(super) fn cell_or<E>(
+        &mut self,
+        realm: &str,
+        name: &str,
+        load: impl FnOnce() -> Result<Cell, E>,
+    ) -> Result<(), E> {
+        load_unless_there(&mut rows_of(&mut self.realms, realm).cells, name, load)
     }
 
     /// The document's row, loaded by `load` unless it is there.
-    pub(super) fn row_or<E>(&mut self, key: Key, load: impl FnOnce() -> Result<Option<Row>, E>) -> Result<(), E> {
-        if let Entry::Vacant(place) = self.rows.entry(key) {
-            place.insert(Held { value: load()?, changed: false });
-        }
-        Ok(())
+    pub(super) fn row_or<E>(
+        &mut self,
+        realm: &str,
+        name: &str,
+        load: impl FnOnce() -> Result<Option<Row>, E>,
+    ) -> Result<(), E> {
+        load_unless_there(&mut rows_of(&mut self.realms, realm).documents, name, load)
     }
 
-    /// How many overdue leases to load, so that enough are left of them when those are gone that steps before have dealt with.
-    pub(super) fn overdue_max(&self) -> usize {
-        OVERDUE_MAX + self.changed_rows().count()
+    /// How many overdue leases of the realm to load, so that enough are left of them when those are gone that steps before have dealt with.
+    pub(super) fn overdue_max(&mut self, realm: &str) -> usize {
+        OVERDUE_MAX + rows_of(&mut self.realms, realm).documents.values().filter(|row| row.changed).count()
     }
 
     /// The lease of that document has ended, as the store has it; a step before may have dealt with it.
-    pub(super) fn overdue(&mut self, key: Key) {
-        if self.rows.get(&key).is_none_or(|row| !row.changed) {
-            self.overdue.insert(key);
+    pub(super) fn overdue(&mut self, realm: &str, name: String) {
+        let Rows { documents, overdue, .. } = rows_of(&mut self.realms, realm);
+        if documents.get(&name).is_none_or(|row| !row.changed) {
+            overdue.insert(name);
         }
     }
 
-    /// The buckets' rows that changed.
-    pub(super) fn changed_cells(&self) -> impl Iterator<Item = (&Key, Cell)> {
-        self.cells.iter().filter(|(_, held)| held.changed).map(|(key, held)| (key, held.value))
+    /// The buckets' rows that changed: realm, name, and what stands there now.
+    pub(super) fn changed_cells(&self) -> impl Iterator<Item = (&str, &str, Cell)> {
+        let cells = self.realms.iter().flat_map(|(realm, rows)| changed(realm, &rows.cells));
+        cells.map(|(realm, name, cell)| (realm, name, *cell))
     }
 
     /// The documents that changed.
-    pub(super) fn changed_rows(&self) -> impl Iterator<Item = (&Key, Option<&Row>)> {
-        self.rows.iter().filter(|(_, held)| held.changed).map(|(key, held)| (key, held.value.as_ref()))
+    pub(super) fn changed_rows(&self) -> impl Iterator<Item = (&str, &str, Option<&Row>)> {
+        let rows = self.realms.iter().flat_map(|(realm, rows)| changed(realm, &rows.documents));
+        rows.map(|(realm, name, row)| (realm, name, row.as_ref()))
     }
 
     /// Decides one step at `at` and carries it out. All rows that it names have been loaded.
@@ -134,15 +174,15 @@ impl Page {
         if step.known > self.mark {
             return Outcome::WentBack;
         }
-        let documents: Vec<_> =
-            step.expect.iter().filter_map(|(name, version)| self.news(step, name, *version)).collect();
-        let overdue: Vec<_> = if step.settled { self.overdue_of(&step.realm, at) } else { Vec::new() };
+        let rows = rows_of(&mut self.realms, &step.realm);
+        let documents: Vec<_> = step.expect.iter().filter_map(|(name, version)| rows.news(name, *version)).collect();
+        let overdue: Vec<_> = if step.settled { rows.overdue_at(at) } else { Vec::new() };
         let timely = step.valid.0 <= at && at < step.valid.1;
         if !timely || !documents.is_empty() || !overdue.is_empty() {
             return Outcome::Moved { documents, overdue };
         }
         let blocked: Vec<_> =
-            step.asks.iter().filter_map(|ask| Some((ask.bucket, self.blocked(step, ask, at)?))).collect();
+            step.asks.iter().filter_map(|ask| Some((ask.bucket, rows.blocked(step, ask, at)?))).collect();
         if !blocked.is_empty() {
             return Outcome::Blocked(blocked);
         }
@@ -152,15 +192,14 @@ impl Page {
                 self.mark.epoch = self.mark.epoch.saturating_add(1).max(seconds(at));
             }
         }
-        let denied = (0..step.moves.len()).filter(|&place| !self.make(step, place, at)).collect::<Vec<_>>();
+        let denied = (0..step.moves.len()).filter(|&place| !rows.make(step, place, at)).collect::<Vec<_>>();
         let denied = denied.into_iter().map(|place| step.moves[place].bucket).collect();
         for write in &step.writes {
-            let key = (step.realm.clone(), write.name.clone());
-            self.overdue.remove(&key);
+            rows.overdue.remove(&write.name);
             let lease = write.lease.map(whole);
             let row = |body: &String| Row { version: self.mark.sequence, body: body.clone(), lease };
             let value = write.body.as_ref().map(row);
-            self.rows.insert(key, Held { value, changed: true });
+            rows.documents.insert(write.name.clone(), Held { value, changed: true });
         }
         if let Some(body) = &step.record {
             let sequence = self.mark.sequence;
@@ -168,10 +207,12 @@ impl Page {
         }
         Outcome::Done { denied }
     }
+}
 
+impl Rows {
     /// The document, if the caller knows another version of it.
-    fn news(&self, step: &Step, name: &str, known: Version) -> Option<Document> {
-        let row = self.rows.get(&(step.realm.clone(), name.to_owned())).and_then(|held| held.value.as_ref());
+    fn news(&self, name: &str, known: Version) -> Option<Document> {
+        let row = self.documents.get(name).and_then(|held| held.value.as_ref());
         let version = row.map_or(Version::Absent, |row| Version::Written(row.version));
         (version != known).then(|| Document {
             name: name.to_owned(),
@@ -181,17 +222,20 @@ impl Page {
     }
 
     /// The documents whose lease has ended: those that the store told, and those that a step before this one wrote.
-    fn overdue_of(&self, realm: &str, at: Timestamp) -> Vec<String> {
-        let ended = |row: Option<&Row>| row.and_then(|row| row.lease).is_some_and(|lease| lease <= at);
-        let written = self.changed_rows().filter(|(_, row)| ended(*row)).map(|(key, _)| key);
-        let names: BTreeSet<_> = self.overdue.iter().chain(written).filter(|(of, _)| of == realm).collect();
-        names.into_iter().take(OVERDUE_MAX).map(|(_, name)| name.clone()).collect()
+    fn overdue_at(&self, at: Timestamp) -> Vec<String> {
+        let ended = |held: &Held<Option<Row>>| {
+            let lease = held.value.as_ref().and_then(|row| row.lease);
+            held.changed && lease.is_some_and(|lease| lease <= at)
+        };
+        let written = self.documents.iter().filter(|(_, held)| ended(held)).map(|(name, _)| name);
+        let names: BTreeSet<_> = self.overdue.iter().chain(written).collect();
+        names.into_iter().take(OVERDUE_MAX).cloned().collect()
     }
 
     fn cell(&self, step: &Step, bucket: usize) -> Cell {
-        let key = (step.realm.clone(), step.buckets[bucket].name.clone());
-        let mut cell = self.cells.get(&key).map(|held| held.value).unwrap_or_default();
-        cell.tally.tat = cell.tally.tat.max(step.buckets[bucket].floor.map(whole));
+        let Bucket { name, floor, .. } = &step.buckets[bucket];
+        let mut cell = self.cells.get(name).map(|held| held.value).unwrap_or_default();
+        cell.tally.tat = cell.tally.tat.max(floor.map(whole));
         cell
     }
 
@@ -252,8 +296,11 @@ impl Page {
                 true
             }
         };
-        let key = (step.realm.clone(), step.buckets[made.bucket].name.clone());
-        self.cells.insert(key, Held { value: cell, changed: true });
+        let changed = Held { value: cell, changed: true };
+        match self.cells.get_mut(&step.buckets[made.bucket].name) {
+            Some(held) => *held = changed,
+            None => _ = self.cells.insert(step.buckets[made.bucket].name.clone(), changed),
+        }
         there
     }
 }

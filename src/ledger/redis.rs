@@ -337,8 +337,8 @@ impl Store for RedisStore {
         cmd.arg(&self.keys.record).arg(from).arg("+").arg("COUNT").arg(most);
         let lines: Vec<(String, [(String, String); 1])> = self.query(&cmd)?;
         let more = lines.len() == most;
-        for (id, [(at, line)]) in lines {
-            show(record(&id, &at, &line)?);
+        for (id, [(field, body)]) in lines {
+            show(record(&id, &field, body)?);
         }
         Ok(more)
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior};
 
-use super::page::{self, Key, Page, Row, whole};
+use super::page::{self, Page, Row, whole};
 use super::{Access, Cell, Document, LedgerError, Log, Mark, Record, Reply, SCHEMA, Step, Store, Version, Versions};
 use crate::clock::{Clock, Timescale};
 use crate::permits::Tally;
@@ -210,19 +210,16 @@ fn cell_from(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Cell> {
 fn load(connection: &Connection, page: &mut Page, step: &Step, at: Timestamp) -> rusqlite::Result<()> {
     let mut cells = connection.prepare_cached("SELECT tat, held, asked FROM cells WHERE realm = ?1 AND name = ?2")?;
     for bucket in &step.buckets {
-        let key: Key = (step.realm.clone(), bucket.name.clone());
-        page.cell_or(key.clone(), || {
-            Ok::<_, rusqlite::Error>(
-                cells.query_row((&key.0, &key.1), |row| cell_from(row, 0)).optional()?.unwrap_or_default(),
-            )
+        page.cell_or(&step.realm, &bucket.name, || {
+            let cell = cells.query_row((&step.realm, &bucket.name), |row| cell_from(row, 0)).optional()?;
+            Ok::<_, rusqlite::Error>(cell.unwrap_or_default())
         })?;
     }
     let mut rows =
         connection.prepare_cached("SELECT version, body, lease FROM documents WHERE realm = ?1 AND name = ?2")?;
     for (name, _) in &step.expect {
-        let key: Key = (step.realm.clone(), name.clone());
-        page.row_or(key.clone(), || {
-            rows.query_row((&key.0, &key.1), |row| {
+        page.row_or(&step.realm, name, || {
+            rows.query_row((&step.realm, name), |row| {
                 Ok(Row { version: row.get(0)?, body: row.get(1)?, lease: micros(row.get(2)?) })
             })
             .optional()
@@ -233,8 +230,8 @@ fn load(connection: &Connection, page: &mut Page, step: &Step, at: Timestamp) ->
         let mut overdue =
             connection.prepare_cached("SELECT name FROM documents WHERE realm = ?1 AND lease <= ?2 ORDER BY lease")?;
         let names = overdue.query_map((&step.realm, at.unix_micros()), |row| row.get::<_, String>(0))?;
-        for name in names.take(page.overdue_max()) {
-            page.overdue((step.realm.clone(), name?));
+        for name in names.take(page.overdue_max(&step.realm)) {
+            page.overdue(&step.realm, name?);
         }
     }
     Ok(())
@@ -244,7 +241,7 @@ fn load(connection: &Connection, page: &mut Page, step: &Step, at: Timestamp) ->
 fn save(connection: &Connection, page: &Page) -> rusqlite::Result<()> {
     let mut cells = connection
         .prepare_cached("INSERT OR REPLACE INTO cells (realm, name, tat, held, asked) VALUES (?1, ?2, ?3, ?4, ?5)")?;
-    for ((realm, name), cell) in page.changed_cells() {
+    for (realm, name, cell) in page.changed_cells() {
         let tat = cell.tally.tat.map(Timestamp::unix_micros);
         cells.execute((realm, name, tat, cell.tally.held, cell.asked))?;
     }
@@ -252,7 +249,7 @@ fn save(connection: &Connection, page: &Page) -> rusqlite::Result<()> {
         "INSERT OR REPLACE INTO documents (realm, name, version, body, lease) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;
     let mut gone = connection.prepare_cached("DELETE FROM documents WHERE realm = ?1 AND name = ?2")?;
-    for ((realm, name), row) in page.changed_rows() {
+    for (realm, name, row) in page.changed_rows() {
         match row {
             Some(row) => rows.execute((realm, name, row.version, &row.body, row.lease.map(Timestamp::unix_micros)))?,
             None => gone.execute((realm, name))?,

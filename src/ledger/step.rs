@@ -46,7 +46,7 @@ pub struct Step {
     pub moves: Vec<Move>,
     /// Documents to be written.
     pub writes: Vec<Write>,
-    /// What is to be appended to the record.
+    /// What is to be appended to the record. Where a write says the same, a store that is far away is sent it once.
     pub record: Option<String>,
     /// Whether a new epoch begins.
     pub opens_epoch: bool,

@@ -246,7 +246,7 @@ fn judge(place: &Place, timescale: Timescale, answered: &str) {
     let mut records: Vec<Record> = Vec::new();
     store.records(0, 1_000_000, &mut |record| records.push(record)).unwrap();
     assert!(records.windows(2).all(|pair| pair[0].sequence < pair[1].sequence && pair[0].at <= pair[1].at));
-    let entries: Vec<Entry> = records.iter().map(|record| serde_json::from_str(&record.body).unwrap()).collect();
+    let entries: Vec<Entry> = records.iter().map(|record| Entry::read(&record.body).unwrap()).collect();
     let told: BTreeSet<_> =
         entries.iter().filter_map(|entry| Some(format!("{} {}", entry.permit.as_ref()?, entry.what))).collect();
     let lost: Vec<_> = answered.lines().filter(|line| !told.contains(*line) && !was_late(line, &told)).collect();

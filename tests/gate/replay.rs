@@ -99,6 +99,7 @@ fn a_line_that_makes_no_sense_is_told() {
         r#"{"what":"reserve","moves":["steal 1 1 - NewOrdersPerAccount 1"]}"#,
         r#"{"what":"reserve","moves":["hold 1 0 - NewOrdersPerAccount 1"]}"#,
         r#"{"what":"recover","board":7}"#,
+        r#"{"permit":"p"}"#,
     ]
     .iter()
     .enumerate()

@@ -110,7 +110,8 @@ fn sketch() -> impl Strategy<Value = Sketch> {
                     buckets,
                     moves: moves.into_iter().map(|(bucket, motion)| Move { bucket, motion }).collect(),
                     writes,
-                    record: record.map(|said| format!("said {said}")),
+                    // Some lines say the same as a document.
+                    record: record.map(|said| format!("body {said}")),
                     settled,
                     opens_epoch,
                     ..Step::new(String::new(), Mark::default())

@@ -9,7 +9,7 @@ use super::super::failure::Hint as _;
 use super::super::{Context, Exit, Format, TEMPLATE};
 use super::session::{LedgerOptions, Use, process_name};
 use crate::clock::SystemClock;
-use crate::gate::Pruned;
+use crate::gate::{Entry, Pruned};
 use crate::ledger::{Access, Cell, LedgerError, LedgerUrl, Mark, open};
 use crate::report::json;
 use crate::report::words::grouped;
@@ -213,11 +213,8 @@ pub fn export(args: &ExportArgs, context: &Context) -> anyhow::Result<Exit> {
             store.records(from, PAGE, &mut |record| {
                 from = record.sequence + 1;
                 if record.realm == code {
-                    // The body is an object: sequence and time come first.
-                    let body = record.body.strip_prefix('{').unwrap_or(&record.body);
-                    page.extend_from_slice(
-                        format!("{{\"sequence\":{},\"at\":\"{}\",{body}\n", record.sequence, record.at).as_bytes(),
-                    );
+                    page.extend_from_slice(Entry::shown(record.sequence, record.at, &record.body).as_bytes());
+                    page.push(b'\n');
                 }
             })
         })?;

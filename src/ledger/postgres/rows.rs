@@ -7,7 +7,7 @@ use tokio_postgres::{Client, Row};
 use super::Trouble;
 use super::connection::Decisions;
 use crate::clock::Timescale;
-use crate::ledger::page::{Key, OVERDUE_MAX, Page, Row as Document};
+use crate::ledger::page::{OVERDUE_MAX, Page, Row as Document};
 use crate::ledger::{Cell, LedgerError, Mark, Reply, Step, Versions};
 use crate::permits::Tally;
 use crate::time::Timestamp;
@@ -124,15 +124,15 @@ fn load(page: &mut Page, row: &Row, at: Timestamp) -> Result<(), Trouble> {
     if kind == 0 {
         return Ok(());
     }
-    let key: Key = (row.try_get(1)?, row.try_get(2)?);
+    let (realm, name) = (row.try_get(1)?, row.try_get(2)?);
     match kind {
-        1 => page.cell_or(key, || cell(row, 3)),
-        2 => page.row_or(key, || {
+        1 => page.cell_or(realm, name, || cell(row, 3)),
+        2 => page.row_or(realm, name, || {
             Ok(Some(Document { version: number(row, 3)?, body: row.try_get(8)?, lease: micros(row, 4)? }))
         }),
         _ => {
             if micros(row, 3)?.is_some_and(|lease| lease <= at) {
-                page.overdue(key);
+                page.overdue(realm, name.to_owned());
             }
             Ok(())
         }
@@ -142,21 +142,21 @@ fn load(page: &mut Page, row: &Row, at: Timestamp) -> Result<(), Trouble> {
 /// Writes back what has changed, and ends the transaction.
 async fn save(client: &Client, decisions: &Decisions, page: &Page) -> Result<(), Trouble> {
     let (mut cells, mut held, mut asked) = (Columns::default(), Vec::new(), Vec::new());
-    for (key, cell) in page.changed_cells() {
-        cells.push(key, cell.tally.tat);
+    for (realm, name, cell) in page.changed_cells() {
+        cells.push(realm, name, cell.tally.tat);
         held.push(i64::from(cell.tally.held));
         asked.push(i64::from(cell.asked));
     }
     let (mut rows, mut versions, mut bodies) = (Columns::default(), Vec::new(), Vec::new());
     let mut gone = Columns::default();
-    for (key, row) in page.changed_rows() {
+    for (realm, name, row) in page.changed_rows() {
         match row {
             Some(row) => {
-                rows.push(key, row.lease);
+                rows.push(realm, name, row.lease);
                 versions.push(counted(row.version));
                 bodies.push(row.body.as_str());
             }
-            None => gone.push(key, None),
+            None => gone.push(realm, name, None),
         }
     }
     let record = &page.records;
@@ -193,7 +193,7 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn push(&mut self, (realm, name): &'a Key, at: Option<Timestamp>) {
+    fn push(&mut self, realm: &'a str, name: &'a str, at: Option<Timestamp>) {
         self.realms.push(realm);
         self.names.push(name);
         self.micros.push(at.map(Timestamp::unix_micros));

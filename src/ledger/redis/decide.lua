@@ -1,8 +1,9 @@
 -- One step of a ledger, whole or not at all: `Page::carry_out` of page.rs in Lua, held equal to it by tests/ledger/model.rs.
 --
 -- KEYS: the marker, the record, and the realm's rows and leases. All lie in one slot of a cluster.
--- ARGV: what wire.rs writes, in the order in which it is read here: all numbers in one text of MessagePack, and then names and texts. What
--- costs is each value and each byte: Lua computes a hash of every text.
+-- ARGV: what wire.rs writes, in the order in which it is read here: all numbers in one text of MessagePack, the realm, and then names and
+-- texts. What costs is each value and each byte: Lua computes a hash of every text. So what is both a document and a line of the record
+-- comes once.
 --
 -- A row is a cell, "TAT HELD ASKED", or a document, "VERSION BODY"; documents' names begin with a full stop. Times are whole microseconds and,
 -- as all numbers here, less than 2^53: doubles are exact. (`..` writes 14 digits of a number, `call` all; what is stored in a text goes through
@@ -29,7 +30,7 @@ else
     end
   end
 end
-local schema, scale_from, scale_to, speed, known_epoch, known_sequence, valid_from, valid_to, settled, opens_epoch, records, cells,
+local schema, scale_from, scale_to, speed, known_epoch, known_sequence, valid_from, valid_to, settled, opens_epoch, said, cells,
   documents, asks_at, moves_at, writes_at = unpack(numbers, 1, 16)
 -- The versions of the documents come next, and then the buckets: each is cell, emission interval, burst and floor, and known by its place.
 local versions_at, buckets_at = 17, 17 + documents
@@ -49,7 +50,7 @@ if known_epoch > epoch or (known_epoch == epoch and known_sequence > sequence) t
 end
 
 -- The rows of the documents that the caller has to know, and of the cells; their names begin the arguments.
-local first, last, rows = 2, 1 + documents + cells, {}
+local first, last, rows = 3, 2 + documents + cells, {}
 if last - first < SPREAD then
   if last >= first then rows = call('HMGET', KEYS[3], unpack(ARGV, first, last)) end
 else
@@ -147,14 +148,12 @@ for move = moves_at, writes_at - 1, 3 do
     tat[cell] = max(tat[cell], with + numbers[bucket + 1] * (numbers[bucket + 2] - 1))
   end
 end
-if #numbers >= moves_at or records or opens_epoch then
+if #numbers >= moves_at or said or opens_epoch then
   sequence = sequence + 1
   local version = format('%.0f', sequence)
-  local place = names + cells + 1
-  -- First what may be refused: a record that is ahead of the marker. Its line is the instant, and realm and text.
-  if records then
-    call('XADD', KEYS[2], version .. '-0', at, ARGV[place])
-    place = place + 1
+  -- First what may be refused: a record that is ahead of the marker.
+  if said then
+    call('XADD', KEYS[2], version .. '-0', format('%.0f %s', at, ARGV[2]), ARGV[said])
   end
   local kept, size = {}, 0
   for cell = 1, cells do
@@ -170,6 +169,7 @@ if #numbers >= moves_at or records or opens_epoch then
     end
   end
   -- A document is its name, unless that stands among those that the caller has to know, body, and lease.
+  local place = names + cells + 1
   for write = writes_at, #numbers, 3 do
     local written, among, lease = numbers[write], numbers[write + 1], numbers[write + 2]
     local name = among and ARGV[first + among - 1]

@@ -1,5 +1,5 @@
 //! Rows as they stand in a realm's hash: `TAT HELD ASKED` is a cell, `VERSION BODY` a document. A cell's field is its name, a document's
-//! begins with [`DOCUMENT`], which no cell's does. And lines as they stand in the record: `REALM BODY`, at the instant which is the field's name.
+//! begins with [`DOCUMENT`], which no cell's does. And lines as they stand in the record: the body, in a field `AT REALM`.
 
 use crate::ledger::{Cell, Document, LedgerError, Record, Version};
 use crate::permits::Tally;
@@ -23,19 +23,16 @@ pub(super) fn document_field(name: &str) -> String {
     field
 }
 
-/// A line of the record.
-pub(super) fn record_line(realm: &str, body: &str) -> String {
-    [realm, " ", body].concat()
-}
-
 /// A line of the record from what stands there.
-pub(super) fn record(id: &str, at: &str, line: &str) -> Result<Record, LedgerError> {
+pub(super) fn record(id: &str, field: &str, body: String) -> Result<Record, LedgerError> {
     let read = || {
-        let (sequence, (realm, body)) = (id.split('-').next()?.parse().ok()?, line.split_once(' ')?);
-        let at = Timestamp::from_unix_micros(at.parse().ok()?);
-        Some(Record { sequence, at, realm: realm.to_owned(), body: body.to_owned() })
+        let (sequence, (at, realm)) = (id.split('-').next()?.parse().ok()?, field.split_once(' ')?);
+        Some((sequence, Timestamp::from_unix_micros(at.parse().ok()?), realm.to_owned()))
     };
-    read().ok_or_else(|| LedgerError::Row { what: format!("record {id}"), reason: format!("it is `{at} {line}`") })
+    match read() {
+        Some((sequence, at, realm)) => Ok(Record { sequence, at, realm, body }),
+        None => Err(LedgerError::Row { what: format!("record {id}"), reason: format!("it is `{field} {body}`") }),
+    }
 }
 
 /// The row makes no sense.

@@ -1,5 +1,6 @@
 //! A step as the arguments of decide.lua, and what that answers as a reply.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 
@@ -54,6 +55,8 @@ impl Packed {
     }
 }
 
+/// How many arguments decide.lua has before the names: numbers and realm.
+const OF_TEXTS: usize = 2;
 /// How many values decide.lua has of a step beside those of its parts.
 const OF_STEP: usize = 16;
 /// How many it has of a bucket, an ask and a move.
@@ -65,14 +68,16 @@ const OF_MOVE: usize = 3;
 pub(super) fn command(cmd: &mut Cmd, sha: &str, keys: &Keys, step: &Step, timescale: Timescale) {
     // Each document once: of two writes the later holds.
     let last: BTreeMap<&str, &Write> = step.writes.iter().map(|write| (write.name.as_str(), write)).collect();
-    let expected = |name: &str| step.expect.iter().position(|(expected, _)| expected == name);
+    let expected: FxHashMap<&str, usize> =
+        (0..).zip(&step.expect).map(|(place, (name, _))| (name.as_str(), place)).collect();
     let (cells, places) = cells(step);
+    let (texts, said) = texts(step, &last, &expected, OF_TEXTS + step.expect.len() + cells.len());
 
     let mut values = Packed(Vec::with_capacity(512));
     let (from, to, speed) = timescale.in_micros();
     values.add(SCHEMA).add(from).add(to).add(speed).add(step.known.epoch).add(step.known.sequence);
     values.add(micros(step.valid.0)).add(micros(step.valid.1));
-    values.add_bool(step.settled).add_bool(step.opens_epoch).add_bool(step.record.is_some());
+    values.add_bool(step.settled).add_bool(step.opens_epoch).add_if(said);
     // Where the parts begin; Lua counts from 1.
     let buckets_at = 1 + OF_STEP + step.expect.len();
     let asks_at = buckets_at + OF_BUCKET * step.buckets.len();
@@ -101,23 +106,43 @@ pub(super) fn command(cmd: &mut Cmd, sha: &str, keys: &Keys, step: &Step, timesc
     }
     for (name, write) in &last {
         let lease = write.lease.filter(|_| write.body.is_some());
-        values.add_bool(write.body.is_some()).add_if(expected(name).map(|place| place + 1)).add_if(lease.map(micros));
+        let among = expected.get(name).map(|place| place + 1);
+        values.add_bool(write.body.is_some()).add_if(among).add_if(lease.map(micros));
     }
 
     cmd.clear();
     cmd.arg("EVALSHA").arg(sha).arg(4).arg(&keys.marker).arg(&keys.record);
-    cmd.arg(keys.of("rows", &step.realm)).arg(keys.of("leases", &step.realm)).arg(values.0);
+    cmd.arg(keys.of("rows", &step.realm)).arg(keys.of("leases", &step.realm));
+    cmd.arg(values.0).arg(&step.realm);
     step.expect.iter().for_each(|(name, _)| _ = cmd.arg(rows::document_field(name)));
-    cmd.arg(cells);
-    if let Some(record) = &step.record {
-        cmd.arg(rows::record_line(&step.realm, record));
-    }
-    for (name, write) in last {
-        if expected(name).is_none() {
-            cmd.arg(rows::document_field(name));
+    cmd.arg(cells).arg(texts);
+}
+
+/// The texts that end the arguments, behind `before` others: names of documents that the caller need not know, bodies, and the record's line.
+/// Which argument, from 1, that line is: a body where it says the same.
+fn texts<'a>(
+    step: &'a Step,
+    writes: &BTreeMap<&str, &'a Write>,
+    expected: &FxHashMap<&str, usize>,
+    before: usize,
+) -> (Vec<Cow<'a, str>>, Option<usize>) {
+    let (mut texts, mut said) = (Vec::with_capacity(2 * writes.len() + 1), None);
+    for (name, write) in writes {
+        if !expected.contains_key(name) {
+            texts.push(rows::document_field(name).into());
         }
-        write.body.iter().for_each(|body| _ = cmd.arg(body));
+        if let Some(body) = &write.body {
+            texts.push(body.into());
+            if write.body == step.record {
+                said = Some(before + texts.len());
+            }
+        }
     }
+    if let (Some(record), None) = (&step.record, said) {
+        texts.push(record.into());
+        said = Some(before + texts.len());
+    }
+    (texts, said)
 }
 
 /// The names of the step's cells, each once, and for each bucket the place of its cell.
