@@ -134,7 +134,6 @@ impl Timestamp {
     }
 }
 
-/// RFC 3339 in UTC, ending in `Z`, with no more digits of fraction than needed: 0, 3, 6 or 9.
 impl Timestamp {
     /// Shows it in RFC 3339, with as many groups of three decimals as it needs. A decision writes four, a plan millions, of which chrono's
     /// own writing would be a good part.
@@ -166,6 +165,7 @@ fn put_digits(room: &mut [u8], mut number: u32) {
     }
 }
 
+/// RFC 3339 in UTC, ending in `Z`, with no more digits of fraction than needed: 0, 3, 6 or 9.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.with_text(|text| f.write_str(text))
