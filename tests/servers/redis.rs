@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -91,9 +92,11 @@ impl Drop for Redis {
     }
 }
 
-/// A port on which nobody listens.
+/// A port on which nobody listens. None is given twice, and they lie below those that connections get by themselves.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let next = || 26_000 + u16::try_from((std::process::id() + GIVEN.fetch_add(1, Relaxed)) % 6_000).unwrap();
+    std::iter::repeat_with(next).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 /// Asks again and again for a while.
