@@ -4,7 +4,6 @@ use data_encoding::HEXLOWER;
 use ring::digest::{Context, SHA256};
 
 /// The SHA-256 of bytes that come one part after the other.
-#[derive(Clone)]
 pub(crate) struct Hasher(Context);
 
 impl Hasher {

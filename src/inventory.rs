@@ -18,13 +18,14 @@ mod stream;
 mod text;
 mod withhold;
 
+use std::cmp::Reverse;
+use std::ops::Range;
+
 use crate::dense::dense;
 use crate::digest::Hasher;
 use crate::limits::Policy;
 use crate::psl::SuffixList;
 use crate::time::Timestamp;
-use std::cmp::Reverse;
-use std::ops::Range;
 
 use layout::Layout;
 pub use layout::LayoutError;

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::failure::Hint as _;
 use super::terminal::{Terminal, Verbosity};
-use crate::inventory::{self, Bytes, Inventory, Settings, Source};
+use crate::inventory::{self, Bytes, Inventory, LayoutError, Settings, Source};
 use crate::report::rejects;
 use crate::report::words::grouped;
 
@@ -113,7 +113,11 @@ pub fn inventory(sources: Vec<Source>, settings: &Settings<'_>, terminal: Termin
     bar.enable_steady_tick(Duration::from_millis(100));
     let inventory = inventory::read(sources, settings, &|bytes| bar.inc(bytes as u64));
     bar.finish_and_clear();
-    let inventory = inventory.hint("an inventory is CSV with the column `hostname`, or one hostname a line")?;
+    let inventory = match inventory {
+        // Its shape has nothing to do with it.
+        Err(error) if matches!(error.reason, LayoutError::Unreadable(_)) => return Err(error.into()),
+        read => read.hint("an inventory is CSV with the column `hostname`, or one hostname a line")?,
+    };
     for (source, column) in &inventory.ignored_columns {
         terminal.warn(&format!(
             "{}: the column `{column}` means nothing to certpace and is ignored",

@@ -59,6 +59,15 @@ pub(super) struct Parsed {
     pub(super) records: u64,
 }
 
+impl Parsed {
+    /// Takes a name of `chunk` in, whose record starts at `record`.
+    #[inline]
+    fn keep(&mut self, chunk: Chunk, record: usize, name: &[u8]) -> TextRef {
+        let offset = self.arena.push_name(record - chunk.start, name);
+        TextRef::new(chunk.arena, offset, name.len())
+    }
+}
+
 /// Parses a chunk of the part that holds `bytes`.
 pub(super) fn parse(chunk: Chunk, bytes: &[u8], layout: &Layout, suffixes: &SuffixList) -> Parsed {
     let part = &bytes[chunk.start..chunk.end];
@@ -162,7 +171,7 @@ impl Parser<'_> {
             return None;
         }
         let next = start + len + after.len();
-        let name = self.keep(at, &bytes[start..start + len]);
+        let name = self.parsed.keep(self.chunk, at, &bytes[start..start + len]);
         let domain = self.domain(name).ok()?;
         self.parsed.records += 1;
         self.push(name, domain, attributes);
@@ -231,13 +240,6 @@ impl Parser<'_> {
         self.parsed.rejects.push(Reject::new(self.chunk.source, self.chunk.part + record, hostname, reason));
     }
 
-    /// Takes a name in, whose record starts at `record`.
-    #[inline]
-    fn keep(&mut self, record: usize, name: &[u8]) -> TextRef {
-        let offset = self.parsed.arena.push_name(record - self.chunk.start, name);
-        TextRef::new(self.chunk.arena, offset, name.len())
-    }
-
     /// One record; `whole` is its line with the line end if its fields stand there as they are.
     fn record(&mut self, record: Range<usize>, fields: &Fields<'_>, whole: Option<Range<usize>>) {
         self.parsed.records += 1;
@@ -270,9 +272,7 @@ impl Parser<'_> {
         let bad_name = |error: NameError| (hostname.to_vec(), Reason::Name(error));
         let attributes = self.attributes(fields).map_err(|reason| (hostname.to_vec(), reason))?;
         let found = canonical(hostname, &mut self.scratch).map_err(bad_name)?;
-        let text = found.text(hostname, &self.scratch);
-        let offset = self.parsed.arena.push_name(record.start - self.chunk.start, text);
-        let name = TextRef::new(self.chunk.arena, offset, text.len());
+        let name = self.parsed.keep(self.chunk, record.start, found.text(hostname, &self.scratch));
         let domain = self.domain(name).map_err(bad_name)?;
         self.parsed.converted += u64::from(found != Canonical::Input(hostname.len()));
         self.push(name, domain, attributes);

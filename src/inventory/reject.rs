@@ -140,15 +140,15 @@ impl Reject {
         Self { source, line: 0, column, value: hostname.clone(), hostname, reason, start, record: Vec::new() }
     }
 
+    /// The same, for what stands in another column.
+    pub(super) fn in_column(self, column: Column, value: &str) -> Self {
+        Self { column, value: shown(value.as_bytes()), ..self }
+    }
+
     /// The record as it stands in its source, without its line end.
     #[must_use]
     pub fn record(&self) -> &[u8] {
         &self.record
-    }
-
-    /// The same, for what stands in another column.
-    pub(super) fn in_column(self, column: Column, value: &str) -> Self {
-        Self { column, value: shown(value.as_bytes()), ..self }
     }
 }
 
@@ -193,8 +193,7 @@ impl Again<'_> {
     fn record_at(&mut self, start: usize) -> Result<(u64, Vec<u8>), LayoutError> {
         while self.part.end() <= start && !self.part.is_last {
             self.count(self.part.end());
-            let read = std::mem::take(&mut self.part);
-            self.part.follow(&read, read.bytes().len(), self.source, PART)?;
+            self.part.turn(self.source, PART)?;
         }
         self.count(start);
         loop {

@@ -10,7 +10,7 @@ use crate::digest::Hasher;
 /// The bytes of an input file. They are read once from the start to the end, and some a second time where rows can't be planned: those are
 /// shown as they stand there.
 pub trait Bytes: fmt::Debug + Send + Sync {
-    /// How many there are, as far as is known: for those who wait.
+    /// How many there are, as far as is known: so much memory is asked for at most, and people are shown how far it has come.
     fn size(&self) -> usize;
 
     /// Fills `part` with what stands from `offset` on, and says how much that is: less than all of it at the end alone.
@@ -62,10 +62,9 @@ impl Source {
 pub fn sha256(sources: &[Source]) -> Result<String, InventoryError> {
     let mut hasher = Hasher::new();
     for source in sources {
-        let (mut part, mut next) = (Part::default(), Part::default());
+        let mut part = Part::default();
         while !part.is_last {
-            next.follow(&part, part.bytes().len(), source, PART).map_err(|reason| source.failed(reason))?;
-            std::mem::swap(&mut part, &mut next);
+            part.turn(source, PART).map_err(|reason| source.failed(reason))?;
             hasher.update(part.bytes());
         }
     }
@@ -122,6 +121,12 @@ impl Part {
         self.buffer[..rest.len()].copy_from_slice(rest);
         (self.start, self.len, self.known, self.is_last) =
             (before.start + from, rest.len(), rest.len(), before.is_last);
+        self.extend(source, size)
+    }
+
+    /// Becomes the `size` bytes that follow it.
+    pub(super) fn turn(&mut self, source: &Source, size: usize) -> Result<(), LayoutError> {
+        (self.start, self.len, self.known) = (self.end(), 0, 0);
         self.extend(source, size)
     }
 

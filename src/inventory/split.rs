@@ -4,9 +4,7 @@ use rayon::prelude::*;
 
 use super::chunk::Chunk;
 use super::layout::{Layout, line_at};
-
-/// Bytes that are looked through in one go.
-const PART: usize = 1 << 20;
+use super::source::PART;
 
 /// Cuts a part of a source between records, into chunks of `size` bytes more or less, which come one after the other from `first` on.
 /// Unless it `is_last`, what is left at its end is no chunk: it belongs to the next part.
