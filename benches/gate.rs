@@ -10,6 +10,8 @@
 #![expect(clippy::disallowed_macros, reason = "what was measured is printed")]
 #![expect(clippy::unwrap_used, reason = "a server that does not start ends the bench")]
 
+#[path = "../tests/servers/ports.rs"]
+mod ports;
 #[path = "../tests/servers/postgres.rs"]
 #[expect(dead_code, reason = "tests need more of it")]
 mod postgres;

@@ -8,6 +8,8 @@ mod dns;
 mod http;
 #[path = "challenges/orders.rs"]
 mod orders;
+#[path = "servers/ports.rs"]
+mod ports;
 #[path = "servers/servers.rs"]
 #[allow(dead_code, reason = "not all that others ask of servers is asked here")]
 mod servers;

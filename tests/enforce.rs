@@ -7,6 +7,8 @@
 mod clients;
 #[path = "enforce/proxy.rs"]
 mod proxy;
+#[path = "servers/ports.rs"]
+mod ports;
 #[path = "servers/servers.rs"]
 #[allow(dead_code, reason = "not all that others ask of servers is asked here")]
 mod servers;

@@ -2,6 +2,8 @@
 //! processes at once, some of which are killed.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "servers/ports.rs"]
+mod ports;
 #[path = "servers/postgres.rs"]
 #[allow(dead_code, reason = "the contract's tests need more of it")]
 mod postgres;

@@ -9,6 +9,8 @@ mod clients;
 mod documented;
 #[path = "integrations/run.rs"]
 mod run;
+#[path = "servers/ports.rs"]
+mod ports;
 #[path = "servers/servers.rs"]
 #[allow(dead_code, reason = "not all that others ask of servers is asked here")]
 mod servers;

@@ -16,6 +16,8 @@ mod readme;
 mod renew;
 #[path = "issuer/replan.rs"]
 mod replan;
+#[path = "servers/ports.rs"]
+mod ports;
 #[allow(dead_code, reason = "test binaries share the folder, and each uses a part of it")]
 #[path = "servers/servers.rs"]
 mod servers;

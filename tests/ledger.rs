@@ -2,6 +2,8 @@
 //! free ports of this machine, and end with the tests.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "servers/ports.rs"]
+mod ports;
 #[path = "servers/postgres.rs"]
 mod postgres;
 #[path = "servers/redis.rs"]

@@ -9,6 +9,8 @@ mod certificates;
 mod failing;
 #[path = "rehearsal/plan.rs"]
 mod plan;
+#[path = "servers/ports.rs"]
+mod ports;
 #[path = "servers/postgres.rs"]
 #[allow(dead_code, reason = "not all that others ask of it is asked here")]
 mod postgres;

@@ -9,7 +9,8 @@ use certpace::ledger::{Access, LedgerError, Outcome, Step, Store, Version, open}
 
 use super::rows::{asking, holding, step, write};
 use super::stores::{DONE, Place, REALM, START, cells, documents, mark, outcome, records};
-use crate::redis::{Redis, free_port, wait_until};
+use crate::ports::free_port;
+use crate::redis::{Redis, wait_until};
 
 /// Opens the ledger that is there, or is not.
 fn opened(url: &str) -> Result<Box<dyn Store>, LedgerError> {

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::child::{acknowledged, writer};
+use crate::ports::free_port;
 use crate::postgres::{Postgres, is_root};
-use crate::redis::{Redis, free_port};
+use crate::redis::Redis;
 
 /// An authority's certificate, and that of a server here with its key.
 struct Certificates {

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, Weak};
 
 use tempfile::TempDir;
 
-use super::redis::{free_port, wait_until};
+use super::redis::wait_until;
+use crate::ports::free_port;
 
 /// A server. It ends, by its process id, when this is dropped.
 pub(crate) struct Postgres {

@@ -1,11 +1,12 @@
 //! Processes on loopback: started with their output in a file, ended by their ids, also when a test panics.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
+
+use crate::ports::free_port;
 
 /// How long a server may take to start, or to end.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -19,14 +20,9 @@ pub(crate) fn tool(path: &str) -> PathBuf {
     tool
 }
 
-/// So many ports that are free now. None is given twice, and they lie below those that connections get by themselves: one of these may be
-/// taken when it is to be listened on.
+/// So many ports that are free now, all different.
 pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
-    static GIVEN: AtomicU32 = AtomicU32::new(0);
-    let next = || 20_000 + u16::try_from((std::process::id() + GIVEN.fetch_add(1, Relaxed)) % 6_000).unwrap();
-    std::array::from_fn(|_| {
-        std::iter::repeat_with(next).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
-    })
+    std::array::from_fn(|_| free_port())
 }
 
 /// So much real time passes.

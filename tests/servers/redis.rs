@@ -1,14 +1,14 @@
 //! A Redis server of its own for tests, on a free port of this machine.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tempfile::TempDir;
+
+use crate::ports::free_port;
 
 /// A server. It ends, by its process id, when this is dropped.
 pub(crate) struct Redis {
@@ -90,13 +90,6 @@ impl Drop for Redis {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// A port on which nobody listens. None is given twice, and they lie below those that connections get by themselves.
-pub(crate) fn free_port() -> u16 {
-    static GIVEN: AtomicU32 = AtomicU32::new(0);
-    let next = || 26_000 + u16::try_from((std::process::id() + GIVEN.fetch_add(1, Relaxed)) % 6_000).unwrap();
-    std::iter::repeat_with(next).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 /// Asks again and again for a while.
