@@ -75,9 +75,10 @@ const TOLERANCE: Span = Span::from_seconds(1);
 /// How often a decision is made anew because others changed what it rests on.
 const ATTEMPTS: u32 = 1_000;
 /// How many orders the model may know before it is made to forget them: no decision needs another's, and few lie near at hand.
-const ORDERS_MAX: usize = 256;
-/// How many documents may be kept at hand.
-const DOCUMENTS_MAX: usize = 10_000;
+const ORDERS_MAX: usize = 64;
+/// How many documents may be kept at hand: those of some dozen permits on their way. More would be memory that grows with what is over; what
+/// is asked for again costs one more question to the ledger.
+const DOCUMENTS_MAX: usize = 128;
 
 /// Permits for pipelines, from a ledger.
 pub struct Gate {
@@ -308,7 +309,9 @@ impl Gate {
         mut make: impl FnMut(&mut Self, &View<'_>) -> Result<(Step, T), GateError>,
     ) -> Result<(Reply, Vec<String>, T), GateError> {
         if self.documents.len() > DOCUMENTS_MAX {
-            self.documents.clear();
+            let stays =
+                |name: &String| names.contains(name) || [document::BOARD, document::QUEUE].contains(&name.as_str());
+            self.documents.retain(|name, _| stays(name));
         }
         // Whether the documents have been seen to be the ledger's.
         let mut fresh = false;

@@ -6,6 +6,7 @@ pub mod address;
 pub mod hostname;
 pub(crate) mod scan;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -40,11 +41,15 @@ impl Identifier {
         }
     }
 
-    fn sort_key(&self) -> (u8, String) {
+    fn text(&self) -> Cow<'_, str> {
         match self {
-            Self::Dns(name) => (0, name.as_str().to_owned()),
-            Self::Ip(address) => (1, address.to_string()),
+            Self::Dns(name) => name.as_str().into(),
+            Self::Ip(address) => address.to_string().into(),
         }
+    }
+
+    fn sort_key(&self) -> (bool, Cow<'_, str>) {
+        (matches!(self, Self::Ip(_)), self.text())
     }
 }
 
@@ -116,21 +121,24 @@ impl NameSet {
     /// The key under which its certificates are counted.
     #[must_use]
     pub fn key(&self) -> SetKey {
-        let mut hash = Hasher::new();
-        for (index, identifier) in self.0.iter().enumerate() {
-            if index > 0 {
-                hash.update(b",");
-            }
-            match identifier {
-                Identifier::Dns(name) => hash.update(name.as_str().as_bytes()),
-                Identifier::Ip(address) => hash.update(address.to_string().as_bytes()),
-            }
-        }
-        SetKey(hash.finish())
+        SetKey::of(self.0.iter().map(Identifier::text))
     }
 }
 
 impl SetKey {
+    /// That of the set whose identifiers have these texts, in its order.
+    #[must_use]
+    pub fn of(identifiers: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        let mut hash = Hasher::new();
+        for (index, identifier) in identifiers.into_iter().enumerate() {
+            if index > 0 {
+                hash.update(b",");
+            }
+            hash.update(identifier.as_ref().as_bytes());
+        }
+        Self(hash.finish())
+    }
+
     /// Reads what `Display` writes; `None` if it is none.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

@@ -332,14 +332,23 @@ pub struct Life {
     pub reserved_at: Timestamp,
     /// When the lease ends: the first instant outside.
     pub lease_end: Timestamp,
-    /// When it was changed last.
-    pub changed_at: Timestamp,
+    /// When it was changed last; `None`: it is as it was reserved. Every decision writes one of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<Timestamp>,
     /// Whether the CA has counted the order for sure, and its token is spent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub accepted: bool,
     /// When all that it held was spent because nobody knew what came of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_at: Option<Timestamp>,
+}
+
+impl Life {
+    /// When something happened to it last.
+    #[must_use]
+    pub fn last_at(&self) -> Timestamp {
+        self.changed_at.unwrap_or(self.reserved_at)
+    }
 }
 
 /// A permit.
@@ -357,7 +366,7 @@ impl Permit {
             state: State::Reserved,
             reserved_at: now,
             lease_end,
-            changed_at: now,
+            changed_at: None,
             accepted: false,
             lost_at: None,
         };

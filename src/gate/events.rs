@@ -204,7 +204,7 @@ impl Gate {
         }
         let known: Option<Permitted> = self.documents.get(&name).map_or(Ok(None), document::read)?;
         let known = known.ok_or_else(|| GateError::NoPermit(permit.to_owned()))?;
-        let mut documents = vec![BOARD.to_owned(), name, set_document(&known.set)];
+        let mut documents = vec![BOARD.to_owned(), name, set_document(&known.set())];
         for failed in &told.failed {
             if !known.names.contains(failed) {
                 let (permit, names) = (permit.to_owned(), known.names.join(", "));
@@ -300,7 +300,7 @@ impl Gate {
             refusal: told.refusal.clone().or_else(|| before.refusal.clone()),
             ..before.clone()
         };
-        let set_name = set_document(&after.set);
+        let set_name = set_document(&after.set());
         let set: SetState = view.read(&set_name)?.unwrap_or_default();
         let hand = match set.hand.clone() {
             Some(own) if own.permit == permit => state.is_live().then_some(Hand { until: after.life.lease_end, ..own }),

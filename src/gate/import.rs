@@ -152,7 +152,7 @@ impl Gate {
         let mut open = Open::new();
         for permit in self.permits()? {
             if matches!(permit.life.state, State::Sent | State::Unknown | State::Expired) {
-                open.entry(permit.set.clone()).or_default().push(permit);
+                open.entry(permit.set()).or_default().push(permit);
             }
         }
         Ok(open)

@@ -12,6 +12,7 @@ use super::record::{Done, quota_from};
 use crate::gcra::Quota;
 use crate::ledger::{LedgerError, Motion, bucket_name, limit_and_key};
 use crate::limits::LimitName;
+use crate::name::SetKey;
 use crate::permits::{Claim, Life, Sending};
 use crate::rules::Part;
 use crate::time::{NS_PER_US, Timestamp};
@@ -23,10 +24,8 @@ pub struct Permitted {
     pub permit: String,
     /// The account that orders.
     pub account: String,
-    /// The names.
+    /// The names, in their set's order.
     pub names: Vec<String>,
-    /// The set's key.
-    pub set: String,
     /// To whom it was given.
     pub holder: String,
     /// Whose certificate it is.
@@ -61,12 +60,19 @@ pub struct Permitted {
 }
 
 impl Permitted {
+    /// The key of the set of its names.
+    #[must_use]
+    pub fn set(&self) -> String {
+        SetKey::of(&self.names).to_string()
+    }
+
     /// The buckets that it has at stake: name, what of the order takes the token, whether the CA asks.
     ///
     /// # Errors
     /// [`LedgerError::Row`] where a stake is of a name that the permit does not have: it is damaged.
     pub fn buckets(&self) -> Result<Vec<(String, Part, bool)>, LedgerError> {
-        let own = |part| self.limit_and_key_of(part).map(|(limit, key)| bucket_name(limit, &key.concat()));
+        let set = self.set();
+        let own = |part| self.limit_and_key_of(part, &set).map(|(limit, key)| bucket_name(limit, &key.concat()));
         let bucket = |stake: &Stake| {
             let name = stake.bucket.clone().or_else(|| own(stake.part)).ok_or_else(|| LedgerError::Row {
                 what: format!("document `{}`", permit_document(&self.permit)),
@@ -79,9 +85,10 @@ impl Permitted {
 
     /// Sets [`Self::stakes`]: those of `buckets` that have a quota. Of the others nothing can be held.
     pub(super) fn stake(&mut self, buckets: Vec<(String, Part, bool)>, mut quota: impl FnMut(&str) -> Option<Quota>) {
+        let set = self.set();
         let stake = |(bucket, part, asked): (String, Part, bool)| {
             let quota = quota(&bucket)?;
-            let bucket = Some(bucket).filter(|bucket| !self.tells(part, bucket));
+            let bucket = Some(bucket).filter(|bucket| !self.tells(part, bucket, &set));
             Some(Stake { part, asked, quota, bucket })
         };
         self.stakes = buckets.into_iter().filter_map(stake).collect();
@@ -100,17 +107,18 @@ impl Permitted {
         Ok(self.stakes.iter().zip(self.buckets()?).filter_map(done).collect())
     }
 
-    /// Whether account, names and set tell that `part` takes from that bucket.
-    fn tells(&self, part: Part, bucket: &str) -> bool {
-        let (Some((limit, key)), Some((own_limit, own_key))) = (limit_and_key(bucket), self.limit_and_key_of(part))
+    /// Whether account and names, whose `set` this is, tell that `part` takes from that bucket.
+    fn tells(&self, part: Part, bucket: &str, set: &str) -> bool {
+        let (Some((limit, key)), Some((own_limit, own_key))) =
+            (limit_and_key(bucket), self.limit_and_key_of(part, set))
         else {
             return false;
         };
         limit == own_limit && own_key.iter().try_fold(key, |rest, piece| rest.strip_prefix(*piece)) == Some("")
     }
 
-    /// Limit and key, in pieces, of the bucket from which `part` takes, as far as account, names and set tell.
-    fn limit_and_key_of(&self, part: Part) -> Option<(LimitName, [&str; 3])> {
+    /// Limit and key, in pieces, of the bucket from which `part` takes, as far as account and names tell.
+    fn limit_and_key_of<'a>(&'a self, part: Part, set: &'a str) -> Option<(LimitName, [&'a str; 3])> {
         Some(match part {
             Part::Order => (LimitName::NewOrdersPerAccount, [&self.account, "", ""]),
             Part::Failures(name) => {
@@ -118,7 +126,7 @@ impl Permitted {
                 (LimitName::FailedAuthorizationsPerDomainPerAccount, [&self.account, " ", name])
             }
             Part::Domain => return None,
-            Part::Set => (LimitName::CertificatesPerFqdnSet, [&self.set, "", ""]),
+            Part::Set => (LimitName::CertificatesPerFqdnSet, [set, "", ""]),
         })
     }
 }
@@ -132,7 +140,7 @@ pub struct Stake {
     pub asked: bool,
     /// How much the bucket held and how fast it filled when the permit was reserved, in whole microseconds: [`Quota::in_micros`].
     pub quota: Quota,
-    /// The bucket's name, where account, names and set don't tell.
+    /// The bucket's name, where account and names don't tell.
     pub bucket: Option<String>,
 }
 
@@ -260,17 +268,19 @@ mod tests {
         }
     }
 
+    const A_AND_B: &str = "CertificatesPerFQDNSet 2c3ba6cdce09fc2a059ed55cba6088b629a86534d65baefdfd3b4395d9bd2c86";
+
     #[test]
     fn a_permit_tells_most_buckets_of_its_own() {
         let buckets = [
             ("NewOrdersPerAccount 1", Part::Order, "order 36000000 300"),
             ("FailedAuthorizationsPerDomainPerAccount 1 b.example", Part::Failures(1), "failures 1 36000000 300"),
             ("CertificatesPerDomain b.example", Part::Domain, "domain 36000000 300 CertificatesPerDomain b.example"),
-            ("CertificatesPerFQDNSet aa", Part::Set, "set 36000000 300"),
+            (A_AND_B, Part::Set, "set 36000000 300"),
             ("CertificatesPerFQDNSet bb", Part::Set, "set 36000000 300 CertificatesPerFQDNSet bb"),
         ];
-        let permit = r#"{"permit":"p","account":"1","names":["a.example","b.example"],"set":"aa","holder":"me","claim":"none","sending":"silent",
-            "life":{"state":"reserved","reserved-at":"2026-01-01T00:00:00Z","lease-end":"2026-01-01T00:30:00Z","changed-at":"2026-01-01T00:00:00Z"},
+        let permit = r#"{"permit":"p","account":"1","names":["a.example","b.example"],"holder":"me","claim":"none","sending":"silent",
+            "life":{"state":"reserved","reserved-at":"2026-01-01T00:00:00Z","lease-end":"2026-01-01T00:30:00Z"},
             "stakes":[]}"#;
         let mut permit: Permitted = serde_json::from_str(permit).unwrap();
         let own: Vec<_> = buckets.iter().map(|(name, part, _)| ((*name).to_owned(), *part, true)).collect();

@@ -67,7 +67,7 @@ impl Gate {
         })?;
         let permits = self.take_away(PERMIT, |document| {
             let over = |permit: Permitted| {
-                !permit.life.state.is_live() && permit.life.state != State::Unknown && permit.life.changed_at < cutoff
+                !permit.life.state.is_live() && permit.life.state != State::Unknown && permit.life.last_at() < cutoff
             };
             Ok(read::<Permitted>(document)?.is_some_and(over))
         })?;

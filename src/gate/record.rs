@@ -224,7 +224,7 @@ mod tests {
         assert_eq!((again.buckets, again.moves), (step.buckets, step.moves));
     }
 
-    const PERMIT: &str = r#"{"permit":"p","account":"1","names":["a.example"],"set":"aa","holder":"me","claim":"none","sending":"silent","life":{"state":"reserved","reserved-at":"2026-01-01T00:00:00Z","lease-end":"2026-01-01T00:30:00Z","changed-at":"2026-01-01T00:00:00Z"},"stakes":["order 36000000 300","failures 0 720000000 5","unasked set 120960000000 5"]}"#;
+    const PERMIT: &str = r#"{"permit":"p","account":"1","names":["a.example"],"holder":"me","claim":"none","sending":"silent","life":{"state":"reserved","reserved-at":"2026-01-01T00:00:00Z","lease-end":"2026-01-01T00:30:00Z"},"stakes":["order 36000000 300","failures 0 720000000 5","unasked set 120960000000 5"]}"#;
 
     #[test]
     fn a_permit_is_a_reservation() {
@@ -232,7 +232,7 @@ mod tests {
         let moves = [
             "hold 36000000 300 - NewOrdersPerAccount 1",
             "hold 720000000 5 - FailedAuthorizationsPerDomainPerAccount 1 a.example",
-            "hold-unasked 120960000000 5 - CertificatesPerFQDNSet aa",
+            "hold-unasked 120960000000 5 - CertificatesPerFQDNSet b8e7453371a024daae06f3164492c0afcde134c7747c155b3d83c20de341e855",
         ];
         assert_eq!(entry.moves.iter().map(Done::to_string).collect::<Vec<_>>(), moves);
         assert_eq!((entry.what.as_str(), entry.permit.as_deref(), entry.by.as_str()), ("reserve", Some("p"), "me"));

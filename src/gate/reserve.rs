@@ -375,7 +375,6 @@ fn permitted(request: &Request, number: &str, claim: Claim, permit: &Permit) -> 
         permit: number.to_owned(),
         account: request.account.clone(),
         names: request.names.identifiers().iter().map(ToString::to_string).collect(),
-        set: request.names.key().to_string(),
         holder: request.holder.clone(),
         tenant: request.tenant.clone(),
         profile: request.profile.clone(),

@@ -379,7 +379,7 @@ impl Book {
             if permit.state().is_live() {
                 // Its tokens are held in the buckets that there are now.
                 let permit = *permit;
-                self.carry_out(&permit, &permit.held(permit.life().changed_at, Act::Hold), &[], None);
+                self.carry_out(&permit, &permit.held(permit.life().last_at(), Act::Hold), &[], None);
             }
         }
         orders

@@ -9,7 +9,7 @@ impl Permit {
     /// # Errors
     /// [`PermitError`] where the event makes no sense.
     pub fn apply(&mut self, event: Event, now: Timestamp) -> Result<Moves, PermitError> {
-        let at = now.max(self.life.changed_at);
+        let at = now.max(self.life.last_at());
         let (state, moves) = self.next(event, at)?;
         let life = &mut self.life;
         life.accepted |= matches!(moves.order, Act::Spend | Act::Charge) && state != State::Unknown
@@ -21,7 +21,7 @@ impl Permit {
             life.lease_end = lease_end.max(life.lease_end);
         }
         life.state = state;
-        life.changed_at = at;
+        life.changed_at = Some(at);
         Ok(moves)
     }
 

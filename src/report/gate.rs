@@ -123,7 +123,7 @@ impl PermitReport {
             exemption: permit.claim.exemption(),
             reserved_at: permit.life.reserved_at,
             lease_end: permit.life.lease_end,
-            changed_at: permit.life.changed_at,
+            changed_at: permit.life.last_at(),
             failed: permit.failed.clone(),
             refusal: permit.refusal.clone().filter(|text| !text.is_empty()),
         }

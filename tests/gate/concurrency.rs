@@ -269,16 +269,16 @@ fn was_late(line: &str, told: &BTreeSet<String>) -> bool {
 
 /// Of each set one permit at a time.
 fn one_winner(entries: &[Entry], permits: &BTreeMap<String, Permitted>) {
-    let mut hands: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut hands: BTreeMap<String, &str> = BTreeMap::new();
     for entry in entries {
         let Some(permit) = &entry.permit else { continue };
-        let set = permits[permit].set.as_str();
+        let set = permits[permit].set();
         match entry.detail.get("state") {
-            None => assert_eq!(hands.insert(set, permit), None, "two have {set}"),
+            None => assert_eq!(hands.insert(set, permit), None, "a set has a second one: {permit}"),
             Some(state) => {
                 let state: State = serde_json::from_value(state.clone()).unwrap();
-                if !state.is_live() && hands.get(set) == Some(&permit.as_str()) {
-                    hands.remove(set);
+                if !state.is_live() && hands.get(&set) == Some(&permit.as_str()) {
+                    hands.remove(&set);
                 }
             }
         }

@@ -210,7 +210,7 @@ fn the_order_of_names_and_their_spelling_makes_no_other_set() {
         assert_eq!(world.allowed(&of(&["A.example.com.", "b.example.com", "a.example.com"])), permit);
         assert_eq!(
             names(&["a.example.com", "b.example.com"]).key().to_string(),
-            world.gate().permit(&permit).unwrap().set
+            world.gate().permit(&permit).unwrap().set()
         );
     });
 }

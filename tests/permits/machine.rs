@@ -97,7 +97,7 @@ proptest! {
                     continue;
                 }
             };
-            prop_assert!(moves.at >= last && moves.at >= now && permit.life().changed_at == moves.at);
+            prop_assert!(moves.at >= last && moves.at >= now && permit.life().last_at() == moves.at);
             last = moves.at;
             tokens.iter_mut().zip(acts(&moves)).for_each(|(token, act)| token.push(act));
             // An exemption is earned by a certificate, and by nothing else.

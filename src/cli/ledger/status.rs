@@ -68,8 +68,8 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             holders.entry(bucket).or_default().push(held);
         }
     }
-    let names_of: BTreeMap<&str, &[String]> =
-        permits.iter().map(|permit| (permit.set.as_str(), permit.names.as_slice())).collect();
+    let names_of: BTreeMap<String, &[String]> =
+        permits.iter().map(|permit| (permit.set(), permit.names.as_slice())).collect();
     let mut buckets: Vec<_> = cells
         .iter()
         .filter_map(|(name, cell)| {
