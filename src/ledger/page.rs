@@ -139,11 +139,6 @@ impl Page {
         load_unless_there(&mut rows_of(&mut self.realms, realm).documents, name, load)
     }
 
-    /// How many overdue leases of the realm to load, so that enough are left of them when those are gone that steps before have dealt with.
-    pub(super) fn overdue_max(&mut self, realm: &str) -> usize {
-        OVERDUE_MAX + rows_of(&mut self.realms, realm).documents.values().filter(|row| row.changed).count()
-    }
-
     /// The lease of that document has ended, as the store has it; a step before may have dealt with it.
     pub(super) fn overdue(&mut self, realm: &str, name: String) {
         let Rows { documents, overdue, .. } = rows_of(&mut self.realms, realm);

@@ -3,6 +3,7 @@
 //! The file is in WAL mode and every change is synced before it is told of (`synchronous = FULL`). It must not lie on a network file system:
 //! its locks, and WAL's shared memory, hold on one machine only.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior};
 
-use super::page::{self, Page, Row, whole};
+use super::page::{self, OVERDUE_MAX, Page, Row, whole};
 use super::{Access, Cell, Document, LedgerError, Log, Mark, Record, Reply, SCHEMA, Step, Store, Version, Versions};
 use crate::clock::{Clock, Timescale};
 use crate::permits::Tally;
@@ -207,7 +208,7 @@ fn cell_from(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Cell> {
 }
 
 /// Loads what the step names, as far as it is not there.
-fn load(connection: &Connection, page: &mut Page, step: &Step, at: Timestamp) -> rusqlite::Result<()> {
+fn load(connection: &Connection, page: &mut Page, step: &Step) -> rusqlite::Result<()> {
     let mut cells = connection.prepare_cached("SELECT tat, held, asked FROM cells WHERE realm = ?1 AND name = ?2")?;
     for bucket in &step.buckets {
         page.cell_or(&step.realm, &bucket.name, || {
@@ -225,13 +226,21 @@ fn load(connection: &Connection, page: &mut Page, step: &Step, at: Timestamp) ->
             .optional()
         })?;
     }
-    if step.settled {
-        // A `LIMIT ?` would be planned anew for every value that is bound to it.
-        let mut overdue =
-            connection.prepare_cached("SELECT name FROM documents WHERE realm = ?1 AND lease <= ?2 ORDER BY lease")?;
-        let names = overdue.query_map((&step.realm, at.unix_micros()), |row| row.get::<_, String>(0))?;
-        for name in names.take(page.overdue_max(&step.realm)) {
-            page.overdue(&step.realm, name?);
+    Ok(())
+}
+
+/// Loads the leases that have ended at `at`, of each realm in which a step asks for them: so many that enough are left when the steps before
+/// have dealt with theirs.
+fn load_overdue(connection: &Connection, page: &mut Page, steps: &[Step], at: Timestamp) -> rusqlite::Result<()> {
+    let most = OVERDUE_MAX + steps.iter().map(|step| step.writes.len()).sum::<usize>();
+    let realms: BTreeSet<&str> = steps.iter().filter(|step| step.settled).map(|step| step.realm.as_str()).collect();
+    // A `LIMIT ?` would be planned anew for every value that is bound to it.
+    let mut overdue =
+        connection.prepare_cached("SELECT name FROM documents WHERE realm = ?1 AND lease <= ?2 ORDER BY lease")?;
+    for realm in realms {
+        let names = overdue.query_map((realm, at.unix_micros()), |row| row.get::<_, String>(0))?;
+        for name in names.take(most) {
+            page.overdue(realm, name?);
         }
     }
     Ok(())
@@ -277,9 +286,11 @@ impl<C: Clock + Send> Store for SqliteStore<C> {
             }
             let mut page = Page::new(before);
             let mut replies = Vec::with_capacity(steps.len());
+            // What is one transaction happens in one instant: nobody else writes in between.
+            let at = page::now(&self.clock, timescale);
+            load_overdue(&transaction, &mut page, steps, at)?;
             for step in steps {
-                let at = page::now(&self.clock, timescale);
-                load(&transaction, &mut page, step, at)?;
+                load(&transaction, &mut page, step)?;
                 replies.push(page.carry_out(step, at));
             }
             if page.mark != before {
