@@ -17,7 +17,7 @@ use redis::{
 };
 use redis::{RedisError, RedisResult, ServerErrorKind, Value};
 
-use self::rows::{CELLS, cell, document, document_of, documents_matching, record};
+use self::rows::{CELLS, cell, cell_name, document, document_of, documents_matching, record};
 use super::page::whole;
 use super::{
     Cell, Document, LedgerError, Mark, Record, Reply, SCHEMA, Step, Store, Version, Versions, choose_cryptography,
@@ -315,9 +315,8 @@ impl Store for RedisStore {
     fn cells(&mut self, realm: &str, show: &mut dyn FnMut(String, Cell)) -> Result<(), LedgerError> {
         self.mark()?;
         let key = self.keys.of("rows", realm);
-        self.scan("HSCAN", &key, CELLS, &mut |name, row| {
-            let cell = cell(&name, &row)?;
-            show(name, cell);
+        self.scan("HSCAN", &key, CELLS, &mut |field, row| {
+            show(cell_name(&field), cell(&field, &row)?);
             Ok(())
         })
     }
@@ -347,15 +346,15 @@ impl Store for RedisStore {
         self.mark()?;
         let (key, full) = (self.keys.of("rows", realm), whole(full));
         let mut idle = Vec::new();
-        self.scan("HSCAN", &key, CELLS, &mut |name, row| {
-            let Tally { tat, held } = cell(&name, &row)?.tally;
-            idle.extend((held == 0 && tat.is_none_or(|tat| tat < full)).then_some(name));
+        self.scan("HSCAN", &key, CELLS, &mut |field, row| {
+            let Tally { tat, held } = cell(&field, &row)?.tally;
+            idle.extend((held == 0 && tat.is_none_or(|tat| tat < full)).then_some(field));
             Ok(())
         })?;
         let mut cells = 0;
-        for names in idle.chunks(ROWS) {
+        for fields in idle.chunks(ROWS) {
             let mut cmd = redis::cmd("EVAL");
-            cmd.arg(SWEEP).arg(1).arg(&key).arg(full.unix_micros()).arg(names);
+            cmd.arg(SWEEP).arg(1).arg(&key).arg(full.unix_micros()).arg(fields);
             cells += self.query::<u64>(&cmd)?;
         }
         let records = self.query(redis::cmd("XTRIM").arg(&self.keys.record).arg("MINID").arg(record))?;

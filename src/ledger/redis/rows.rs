@@ -1,7 +1,8 @@
-//! Rows as they stand in a realm's hash: `TAT HELD ASKED` is a cell, `VERSION BODY` a document. A cell's field is its name, a document's
-//! begins with [`DOCUMENT`], which no cell's does. And lines as they stand in the record: the body, in a field `AT REALM`.
+//! Rows as they stand in a realm's hash: `TAT HELD ASKED` is a cell, `VERSION BODY` a document. A cell's field is its name with
+//! a number for the limit, as in Boulder's own keys: `3:https://ca/acct/1`. A document's begins with [`DOCUMENT`], which no cell's does. And lines as they stand in the record: the body, in a field `AT REALM`.
 
-use crate::ledger::{Cell, Document, LedgerError, Record, Version};
+use crate::ledger::{Cell, Document, LedgerError, Record, Version, bucket_name, limit_and_key};
+use crate::limits::LimitName;
 use crate::permits::Tally;
 use crate::time::Timestamp;
 
@@ -23,6 +24,27 @@ pub(super) fn document_field(name: &str) -> String {
     field
 }
 
+/// The field of the cell of that name.
+pub(super) fn cell_field(name: &str) -> String {
+    let Some((limit, key)) = limit_and_key(name) else { return name.to_owned() };
+    let mut field = String::with_capacity(2 + key.len());
+    let mut number = itoa::Buffer::new();
+    field.push_str(number.format(1 + limit.index()));
+    field.push(':');
+    field.push_str(key);
+    field
+}
+
+/// The name of the cell with that field.
+pub(super) fn cell_name(field: &str) -> String {
+    let limit_and_key = || {
+        let (number, key) = field.split_once(':')?;
+        let place = number.parse::<usize>().ok()?.checked_sub(1)?;
+        Some((LimitName::ALL.get(place)?, key))
+    };
+    limit_and_key().map_or_else(|| field.to_owned(), |(limit, key)| bucket_name(*limit, key))
+}
+
 /// A line of the record from what stands there.
 pub(super) fn record(id: &str, field: &str, body: String) -> Result<Record, LedgerError> {
     let read = || {
@@ -37,12 +59,13 @@ pub(super) fn record(id: &str, field: &str, body: String) -> Result<Record, Ledg
 
 /// The row makes no sense.
 pub(super) fn senseless(field: &str, row: &str) -> LedgerError {
-    let what = document_of(field).map_or_else(|| format!("cell {field}"), |name| format!("document {name}"));
+    let what =
+        document_of(field).map_or_else(|| format!("cell {}", cell_name(field)), |name| format!("document {name}"));
     LedgerError::Row { what, reason: format!("it is `{row}`") }
 }
 
 /// A cell from what stands in its row.
-pub(super) fn cell(name: &str, row: &str) -> Result<Cell, LedgerError> {
+pub(super) fn cell(field: &str, row: &str) -> Result<Cell, LedgerError> {
     let read = || {
         let mut parts = row.split(' ');
         let tat = match parts.next()? {
@@ -52,7 +75,7 @@ pub(super) fn cell(name: &str, row: &str) -> Result<Cell, LedgerError> {
         let held = parts.next()?.parse().ok()?;
         Some(Cell { tally: Tally { tat, held }, asked: parts.next()?.parse().ok()? })
     };
-    read().ok_or_else(|| senseless(name, row))
+    read().ok_or_else(|| senseless(field, row))
 }
 
 /// A document from what stands in its row.
@@ -77,4 +100,22 @@ pub(super) fn documents_matching(prefix: &str) -> String {
     }
     pattern.push('*');
     pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_s_name_can_be_read_from_its_field() {
+        for limit in LimitName::ALL {
+            let name = bucket_name(limit, "https://ca/acct/1 a.example");
+            assert!(cell_field(&name).len() < 30 && cell_name(&cell_field(&name)) == name, "{name}");
+        }
+        for field in ["Backoff https://ca/acct/1 a.example", "0:1", "10:1", "x:1", ":", "-1:1"] {
+            assert_eq!(cell_name(field), field);
+        }
+        assert_eq!(cell_field("NewOrdersPerAccount 1"), "3:1");
+        assert_eq!(cell_field("Backoff 1 a.example"), "Backoff 1 a.example");
+    }
 }

@@ -1,5 +1,5 @@
 -- Takes away those of the named cells that still hold nothing and are full before an instant. How many.
--- KEYS: the realm's cells. ARGV: the instant in microseconds, and names.
+-- KEYS: the realm's cells. ARGV: the instant in microseconds, and fields.
 local gone = 0
 for place = 2, #ARGV do
   local cell = redis.call('HGET', KEYS[1], ARGV[place])

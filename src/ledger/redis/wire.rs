@@ -115,7 +115,8 @@ pub(super) fn command(cmd: &mut Cmd, sha: &str, keys: &Keys, step: &Step, timesc
     cmd.arg(keys.of("rows", &step.realm)).arg(keys.of("leases", &step.realm));
     cmd.arg(values.0).arg(&step.realm);
     step.expect.iter().for_each(|(name, _)| _ = cmd.arg(rows::document_field(name)));
-    cmd.arg(cells).arg(texts);
+    cells.iter().for_each(|name| _ = cmd.arg(rows::cell_field(name)));
+    cmd.arg(texts);
 }
 
 /// The texts that end the arguments, behind `before` others: names of documents that the caller need not know, bodies, and the record's line.
