@@ -1,6 +1,7 @@
 //! From parsed chunks to the inventory: rows by domain, duplicates folded, contradictions refused, certificates held put together.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use rayon::prelude::*;
 use rustc_hash::FxHashSet;
@@ -225,20 +226,28 @@ fn judge(
     judged.into_iter().flatten().collect()
 }
 
+/// So many names of one domain are worth all threads.
+const MANY: usize = 16 * 1024;
+
 /// Sorts rows by name, and those of one name by where they stand. Says whether all names are different.
 fn sort(rows: &mut [Wanted], text: &Text) -> bool {
     if rows.len() < 2 {
         return true;
     }
-    let mut distinct = true;
-    rows.sort_unstable_by(|a, b| {
+    let distinct = AtomicBool::new(true);
+    let order = |a: &Wanted, b: &Wanted| {
         text.get(a.name).cmp(text.get(b.name)).then_with(|| {
             // What ends up side by side was compared.
-            distinct = false;
+            distinct.store(false, Relaxed);
             a.name.cmp(&b.name)
         })
-    });
-    distinct
+    };
+    if rows.len() < MANY {
+        rows.sort_unstable_by(order);
+    } else {
+        rows.par_sort_unstable_by(order);
+    }
+    distinct.into_inner()
 }
 
 /// Whether [`fate_of`] leaves every DNS name with these attributes where it is.

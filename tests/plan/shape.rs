@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use certpace::plan::{Mix, NamesPerCertificate, plan};
 use proptest::prelude::*;
 
-use super::world::{Ordered, POLICY, Row, World, at_most, config, csv, inventory, orders, read, worlds};
+use super::world::{Ordered, POLICY, Row, World, at_most, config, csv, inventory, orders, read, read_bad, worlds};
 
 fn is_covered_by(name: &str, wildcard: &str) -> bool {
     let parent = |name: &str| name.split_once('.').map(|(_, parent)| parent.to_owned());
@@ -188,4 +188,29 @@ fn a_large_plan_is_the_same_on_any_number_of_threads() {
     for threads in [2, 5] {
         assert!(on_threads(threads, || planned(&[csv(&rows)], &world)) == first, "{threads} threads");
     }
+}
+
+/// So many names of one registered domain are sorted by all threads together.
+#[test]
+fn a_large_domain_has_each_name_once_whoever_says_it_twice() {
+    let count = 40_000;
+    let name = |index: usize| format!("host{index}.example.org");
+    // 7,919 has no factor in common with the count: all names, in no order.
+    let mut rows: Vec<Row> = (0..count).map(|place| Row::named(name(place * 7_919 % count))).collect();
+    rows.extend((0..count).step_by(3).map(|index| Row::named(name(index))));
+    let world = World { rows: Vec::new(), quotas: super::world::Quotas::documented(), options: at_most(100) };
+    let inventory = on_threads(2, || read(&[csv(&rows)]));
+    assert_eq!(inventory.counts.duplicates, count.div_ceil(3) as u64);
+    let limits = world.quotas.limits();
+    let plan = plan(&inventory, &limits, world.options.clone()).unwrap();
+    let names: Vec<String> = orders(&plan).into_iter().flat_map(|order| order.names).collect();
+    let mut expected: Vec<String> = (0..count).map(name).collect();
+    assert!(names.len() == count && names.iter().collect::<BTreeSet<_>>() == expected.iter().collect());
+    expected.sort_unstable();
+    // Sorted, so that neighbours share a certificate.
+    assert!(names.chunks(100).all(|names| names.is_sorted()));
+
+    rows.push(Row { tenant: "another".into(), ..Row::named(name(count / 2)) });
+    let rejects = on_threads(2, || read_bad(&[csv(&rows)])).rejects;
+    assert!(!rejects.is_empty() && rejects.iter().all(|reject| reject.hostname == name(count / 2)), "{rejects:?}");
 }

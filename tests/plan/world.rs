@@ -88,6 +88,13 @@ pub(super) fn csv<'a>(rows: impl IntoIterator<Item = &'a Row>) -> String {
 
 /// Reads files of rows that are all good.
 pub(super) fn read(files: &[String]) -> Inventory {
+    let read = read_bad(files);
+    assert!(read.rejects.is_empty(), "{:?}", read.rejects);
+    read
+}
+
+/// Whatever is rejected of it.
+pub(super) fn read_bad(files: &[String]) -> Inventory {
     let source = |(index, text): (usize, &String)| Source::new(&format!("{index}.csv"), text.clone().into_bytes());
     let settings = Settings {
         account: "main",
@@ -97,9 +104,7 @@ pub(super) fn read(files: &[String]) -> Inventory {
         policy: &POLICY,
         suffixes: &SUFFIXES,
     };
-    let read = inventory::read(files.iter().enumerate().map(source).collect(), &settings, &|_| ()).unwrap();
-    assert!(read.rejects.is_empty(), "{:?}", read.rejects);
-    read
+    inventory::read(files.iter().enumerate().map(source).collect(), &settings, &|_| ()).unwrap()
 }
 
 pub(super) fn inventory(rows: &[Row]) -> Inventory {
