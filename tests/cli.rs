@@ -21,7 +21,7 @@ fn a_ledger_that_was_changed_by_hand() {
     issue.args(["gate", "run", "-q", "--now", "2026-12-01", "--names", "a.example.com,b.example.com", "--", "true"]);
     assert!(issue.env("XDG_STATE_HOME", state.path()).env_remove("CERTPACE_LEDGER").status().unwrap().success());
     let file = rusqlite::Connection::open(state.path().join("certpace/ledger.sqlite")).unwrap();
-    let given_back = "UPDATE cells SET tat = NULL WHERE name LIKE 'CertificatesPerDomain %'";
+    let given_back = "UPDATE cells SET tat = NULL WHERE key LIKE '% CertificatesPerDomain'";
     assert_eq!(file.execute(given_back, []).unwrap(), 1);
     drop(file);
     let state = state.path().display().to_string();

@@ -3,6 +3,8 @@
 //! The file is in WAL mode and every change is synced before it is told of (`synchronous = FULL`). It must not lie on a network file system:
 //! its locks, and WAL's shared memory, hold on one machine only.
 
+mod key;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};
@@ -12,6 +14,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior};
 
+use self::key::{key_of, name_of};
 use super::page::{self, OVERDUE_MAX, Page, Row, whole};
 use super::{Access, Cell, Document, LedgerError, Log, Mark, Record, Reply, SCHEMA, Step, Store, Version, Versions};
 use crate::clock::{Clock, Timescale};
@@ -35,9 +38,9 @@ const TABLES: &str = "
         sequence INTEGER NOT NULL
     );
     CREATE TABLE cells (
-        realm TEXT NOT NULL, name TEXT NOT NULL,
+        realm TEXT NOT NULL, key TEXT NOT NULL,
         tat INTEGER, held INTEGER NOT NULL, asked INTEGER NOT NULL,
-        PRIMARY KEY (realm, name)
+        PRIMARY KEY (realm, key)
     ) WITHOUT ROWID;
     CREATE TABLE documents (
         realm TEXT NOT NULL, name TEXT NOT NULL,
@@ -209,10 +212,10 @@ fn cell_from(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Cell> {
 
 /// Loads what the step names, as far as it is not there.
 fn load(connection: &Connection, page: &mut Page, step: &Step) -> rusqlite::Result<()> {
-    let mut cells = connection.prepare_cached("SELECT tat, held, asked FROM cells WHERE realm = ?1 AND name = ?2")?;
+    let mut cells = connection.prepare_cached("SELECT tat, held, asked FROM cells WHERE realm = ?1 AND key = ?2")?;
     for bucket in &step.buckets {
         page.cell_or(&step.realm, &bucket.name, || {
-            let cell = cells.query_row((&step.realm, &bucket.name), |row| cell_from(row, 0)).optional()?;
+            let cell = cells.query_row((&step.realm, key_of(&bucket.name)), |row| cell_from(row, 0)).optional()?;
             Ok::<_, rusqlite::Error>(cell.unwrap_or_default())
         })?;
     }
@@ -249,13 +252,14 @@ fn load_overdue(connection: &Connection, page: &mut Page, steps: &[Step], at: Ti
 /// Writes back what has changed.
 fn save(connection: &Connection, page: &Page) -> rusqlite::Result<()> {
     let mut cells = connection
-        .prepare_cached("INSERT OR REPLACE INTO cells (realm, name, tat, held, asked) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+        .prepare_cached("INSERT OR REPLACE INTO cells (realm, key, tat, held, asked) VALUES (?1, ?2, ?3, ?4, ?5)")?;
     for (realm, name, cell) in page.changed_cells() {
         let tat = cell.tally.tat.map(Timestamp::unix_micros);
-        cells.execute((realm, name, tat, cell.tally.held, cell.asked))?;
+        cells.execute((realm, key_of(name), tat, cell.tally.held, cell.asked))?;
     }
     let mut rows = connection.prepare_cached(
-        "INSERT OR REPLACE INTO documents (realm, name, version, body, lease) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO documents (realm, name, version, body, lease) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT DO UPDATE SET version = excluded.version, body = excluded.body, lease = excluded.lease",
     )?;
     let mut gone = connection.prepare_cached("DELETE FROM documents WHERE realm = ?1 AND name = ?2")?;
     for (realm, name, row) in page.changed_rows() {
@@ -319,10 +323,10 @@ impl<C: Clock + Send> Store for SqliteStore<C> {
 
     fn cells(&mut self, realm: &str, show: &mut dyn FnMut(String, Cell)) -> Result<(), LedgerError> {
         let mut run = || {
-            let mut cells = self.connection.prepare("SELECT name, tat, held, asked FROM cells WHERE realm = ?1")?;
+            let mut cells = self.connection.prepare("SELECT key, tat, held, asked FROM cells WHERE realm = ?1")?;
             let mut rows = cells.query([realm])?;
             while let Some(row) = rows.next()? {
-                show(row.get(0)?, cell_from(row, 1)?);
+                show(name_of(row.get_ref(0)?.as_str()?), cell_from(row, 1)?);
             }
             Ok(())
         };
