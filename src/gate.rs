@@ -199,6 +199,10 @@ impl Gate {
 
     /// That mark was seen of the ledger, by whoever tells it: a lower one is refused from now on.
     pub fn has_seen(&mut self, mark: Mark) {
+        if mark.epoch > self.known.epoch {
+            // Versions are of one epoch.
+            self.documents.clear();
+        }
         self.known = self.known.max(mark);
     }
 
@@ -295,7 +299,7 @@ impl Gate {
         if reply.outcome == Outcome::WentBack {
             return Err(LedgerError::WentBack { seen: self.known, found: reply.mark }.into());
         }
-        self.known = self.known.max(reply.mark);
+        self.has_seen(reply.mark);
         self.told = Some((reply.at, Stopwatch::start()));
         Ok((reply, step))
     }

@@ -170,7 +170,11 @@ impl Page {
             return Outcome::WentBack;
         }
         let rows = rows_of(&mut self.realms, &step.realm);
-        let documents: Vec<_> = step.expect.iter().filter_map(|(name, version)| rows.news(name, *version)).collect();
+        // Sequence numbers may begin anew with an epoch, so that another document has the version of one that the caller knows.
+        let of_old = step.known.epoch > 0 && step.known.epoch < self.mark.epoch;
+        let known = |version| if of_old { Version::Unknown } else { version };
+        let documents: Vec<_> =
+            step.expect.iter().filter_map(|(name, version)| rows.news(name, known(*version))).collect();
         let overdue: Vec<_> = if step.settled { rows.overdue_at(at) } else { Vec::new() };
         let timely = step.valid.0 <= at && at < step.valid.1;
         if !timely || !documents.is_empty() || !overdue.is_empty() {

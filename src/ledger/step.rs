@@ -21,7 +21,8 @@ pub struct Mark {
 /// A store goes through it in this order, within one atomic step, with the time read after it has got hold of the rows:
 /// 1. [`known`](Self::known) is higher than the ledger's mark: [`Outcome::WentBack`].
 /// 2. The time lies outside [`valid`](Self::valid), a document of [`expect`](Self::expect) has another version, or leases are overdue and
-///    [`settled`](Self::settled) is set: [`Outcome::Moved`], with what the caller did not know.
+///    [`settled`](Self::settled) is set: [`Outcome::Moved`], with what the caller did not know. Of an earlier epoch than the ledger's it
+///    knows no document any more.
 /// 3. A bucket is in the way: [`Outcome::Blocked`], with every one of them.
 /// 4. All moves and writes are done, in order; the record is appended: [`Outcome::Done`].
 ///

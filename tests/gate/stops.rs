@@ -1,11 +1,14 @@
 //! What stops orders beside the buckets: freezes, paused names, a ledger that went back, what was lost; limits that change; shadow mode.
 
+use std::sync::{Arc, Mutex};
+
+use certpace::clock::FixedClock;
 use certpace::gate::{Dispatch, GateError, Never, Refusal, Replaces, Request, Scope, Verdict};
-use certpace::ledger::LedgerError;
+use certpace::ledger::{LedgerError, MemoryStore};
 use certpace::limits::LimitName;
 use certpace::permits::State;
 
-use super::world::{World, after, letsencrypt, limit, limits_of, of, over_every_store, permit_of, realm};
+use super::world::{Place, START, World, after, letsencrypt, limit, limits_of, of, over_every_store, permit_of, realm};
 
 fn a() -> Request {
     of(&["a.example.com"])
@@ -130,6 +133,23 @@ fn a_ledger_that_went_back_is_refused_until_somebody_says_what_was_lost() {
         assert_eq!(at, after(120_960));
         world.at(120_960).allowed(&of(&["b.example.com"]));
     });
+}
+
+/// Gates keep what they have read, and a document of the new ledger may have the very version of another one in the lost ledger.
+#[test]
+fn what_was_read_of_a_lost_ledger_is_read_again_of_the_new_one() {
+    let store = Arc::new(Mutex::new(MemoryStore::new(FixedClock(START))));
+    let mut world = World::new(Place::of(&store), letsencrypt());
+    // The first change of the first ledger, and of the second.
+    world.gates[0].assume_empty(&[LimitName::CertificatesPerDomain], false, "ops").unwrap();
+    let seen = world.gates[1].board().unwrap();
+    assert!(matches!(world.gates[1].reserve(&a()).unwrap().verdict, Verdict::Later { .. }));
+    *store.lock().unwrap() = MemoryStore::new(FixedClock(START));
+    world.join(realm());
+    world.gates.last_mut().unwrap().assume_empty(&[], true, "ops").unwrap();
+    assert_ne!(world.gates[1].board().unwrap(), seen);
+    let Verdict::Later { blocking, .. } = world.gates[1].reserve(&a()).unwrap().verdict else { panic!("all is empty") };
+    assert_eq!(blocking.len(), 4);
 }
 
 #[test]

@@ -49,8 +49,13 @@ impl Place {
 
     /// In memory, with that clock.
     pub(super) fn in_memory<C: Clock + Send + 'static>(clock: C) -> Self {
-        let shared = Arc::new(Mutex::new(MemoryStore::new(clock)));
-        Self { open: Box::new(move || Box::new(Shared(Arc::clone(&shared)))), url: None, _under: Box::new(()) }
+        Self::of(&Arc::new(Mutex::new(MemoryStore::new(clock))))
+    }
+
+    /// That store in memory, which the caller may replace by another one.
+    pub(super) fn of<C: Clock + Send + 'static>(store: &Arc<Mutex<MemoryStore<C>>>) -> Self {
+        let store = Arc::clone(store);
+        Self { open: Box::new(move || Box::new(Shared(Arc::clone(&store)))), url: None, _under: Box::new(()) }
     }
 
     pub(super) fn sqlite() -> Self {

@@ -286,6 +286,24 @@ fn a_ledger_that_is_behind_what_was_seen_of_it_refuses_before_all_else() {
 }
 
 #[test]
+fn of_an_earlier_epoch_the_caller_knows_no_document() {
+    over_all_stores(|store| {
+        assert_eq!(outcome(store, &writing(vec![write("d", "x")]), START), DONE);
+        assert_eq!(outcome(store, &Step { opens_epoch: true, ..step() }, START), DONE);
+        let expecting =
+            |known, name: &str, version| Step { known, expect: vec![(name.to_owned(), version)], ..asking("a", 1, 9) };
+        // Sequences of a ledger that was made anew begin anew: what bears this number may be another document.
+        for (known, version) in [(mark(1, 1), Version::Written(1)), (mark(1_799_999_999, 2), Version::Written(1))] {
+            assert_eq!(outcome(store, &expecting(known, "d", version), START), moved([("d", 1, "x")]));
+            assert_eq!(outcome(store, &expecting(known, "e", Version::Absent), START), moved([("e", 0, "")]));
+        }
+        let in_the_way = blocked([(0, at(8 * 4 * QUARTER))]);
+        let today = expecting(mark(1_800_000_000, 2), "d", Version::Written(1));
+        assert_eq!(outcome(store, &today, START), in_the_way);
+    });
+}
+
+#[test]
 fn what_the_caller_must_know_comes_before_what_is_in_the_way() {
     over_all_stores(|store| {
         let step = Step { expect: vec![("d".to_owned(), Version::Unknown)], ..asking("a", 1, 9) };

@@ -24,12 +24,20 @@ enum Expected {
     Stale,
 }
 
+/// What the caller has seen of the ledger.
+#[derive(Clone, Debug)]
+enum Seen {
+    All,
+    More,
+    EarlierEpoch,
+}
+
 /// A step whose realm is a number and whose versions are open. (`known` is set by how far the ledger has come.)
 #[derive(Clone, Debug)]
 struct Sketch {
     realm: usize,
     expected: Vec<(usize, Expected)>,
-    ahead: bool,
+    seen: Seen,
     step: Step,
 }
 
@@ -91,13 +99,14 @@ fn sketch() -> impl Strategy<Value = Sketch> {
     ];
     let asks = vec((0..3_usize, 1..12_u32, 0..4_u32, any::<bool>(), option::of(0..3_usize)), 0..3);
     let valid = prop_oneof![4 => Just(None), 1 => (instant(), instant()).prop_map(Some)];
+    let seen = prop_oneof![8 => Just(Seen::All), 1 => Just(Seen::More), 1 => Just(Seen::EarlierEpoch)];
     (
         (0..2_usize, vec(bucket, 3), asks, vec((0..3_usize, motion()), 0..5)),
         (vec(write, 0..3), vec((name(), expected), 0..3), valid),
-        (option::of(0..9_u8), prop::bool::weighted(0.3), prop::bool::weighted(0.05), prop::bool::weighted(0.05)),
+        (option::of(0..9_u8), prop::bool::weighted(0.3), prop::bool::weighted(0.05), seen),
     )
         .prop_map(
-            |((realm, buckets, asks, moves), (writes, expected, valid), (record, settled, opens_epoch, ahead))| {
+            |((realm, buckets, asks, moves), (writes, expected, valid), (record, settled, opens_epoch, seen))| {
                 let asks = asks.into_iter().map(|(bucket, burst, tokens, asked, beside)| Ask {
                     bucket,
                     burst: burst.min(buckets[bucket].quota.burst()),
@@ -117,7 +126,7 @@ fn sketch() -> impl Strategy<Value = Sketch> {
                     ..Step::new(String::new(), Mark::default())
                 };
                 let step = Step { valid: valid.unwrap_or(step.valid), ..step };
-                Sketch { realm, expected, ahead, step }
+                Sketch { realm, expected, seen, step }
             },
         )
 }
@@ -156,7 +165,11 @@ impl Pair {
             };
             (name.to_owned(), version)
         };
-        let known = Mark { sequence: mark.sequence + u64::from(sketch.ahead), ..mark };
+        let known = match sketch.seen {
+            Seen::All => mark,
+            Seen::More => Mark { sequence: mark.sequence + 1, ..mark },
+            Seen::EarlierEpoch => Mark { epoch: mark.epoch - 1, ..mark },
+        };
         Step { expect: sketch.expected.iter().map(version).collect(), known, realm, ..sketch.step.clone() }
     }
 

@@ -63,6 +63,8 @@ end
 
 -- What the caller has to know.
 local moved, unknown = {MOVED, at, epoch, sequence, 0}, 0
+-- Sequence numbers may begin anew with an epoch, so that another document has the version of one that the caller knows.
+local of_old = known_epoch > 0 and known_epoch < epoch
 for index = 1, documents do
   local row, version = rows[index], 0
   if row then
@@ -70,7 +72,7 @@ for index = 1, documents do
     version = blank and tonumber(string.sub(row, 1, blank - 1))
     if not version then return {BAD_ROW, ARGV[first + index - 1], row} end
   end
-  if version ~= numbers[versions_at + index - 1] then
+  if of_old or version ~= numbers[versions_at + index - 1] then
     unknown = unknown + 1
     moved[#moved + 1] = index - 1
     moved[#moved + 1] = version
