@@ -40,7 +40,7 @@ impl LimitName {
     /// How many there are.
     pub const COUNT: usize = Self::ALL.len();
 
-    /// All of them, in Boulder's order; last one that it has no more.
+    /// All of them; last one that Boulder has no more. Ledgers in Redis hold their places: a new one goes to the end.
     pub const ALL: [Self; 9] = [
         Self::NewRegistrationsPerIpAddress,
         Self::NewRegistrationsPerIpv6Range,

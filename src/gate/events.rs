@@ -11,7 +11,7 @@ use super::reserve::blocking;
 use super::stakes::{Draft, backoff_bucket};
 use super::{Gate, View, document};
 use crate::agent::RETRIES;
-use crate::ledger::{Motion, Outcome, Step, Version, Write, limit_and_key};
+use crate::ledger::{LedgerError, Motion, Outcome, Step, Version, Write, limit_and_key};
 use crate::limits::LimitName;
 use crate::name::NameSet;
 use crate::permits::{Event, Holder, Life, Permit, PermitError, State, Terms};
@@ -341,7 +341,10 @@ impl Gate {
     /// The permit's machine, as it was stored.
     fn restored(&mut self, of: &Permitted) -> Result<Permit, GateError> {
         let names = NameSet::parse(of.names.iter().map(String::as_str));
-        let names = names.map_err(|_bad| GateError::NoPermit(of.permit.clone()))?;
+        let names = names.map_err(|bad| LedgerError::Row {
+            what: format!("document `{}`", permit_document(&of.permit)),
+            reason: format!("one of its names {:?} {bad}", of.names),
+        })?;
         let order = self.order(&of.account, &names);
         Ok(Permit::restore(Terms { order, holder: Holder::new(0), claim: of.claim, sending: of.sending }, of.life))
     }

@@ -1,12 +1,14 @@
 //! What becomes of a permit: sent, committed, failed, cancelled, refused, lost; and leases that run out.
 
+use certpace::clock::Timescale;
 use certpace::gate::{Dispatch, GateError, Refusal, Request};
+use certpace::ledger::{LedgerError, Step, Write};
 use certpace::limits::LimitName;
 use certpace::permits::{Sending, State};
 use certpace::rules;
 use certpace::time::{Span, Timestamp};
 
-use super::world::{World, after, letsencrypt, limits_of, of, over_every_store, permit_of};
+use super::world::{World, after, letsencrypt, limits_of, of, over_every_store, permit_of, realm};
 
 fn a() -> Request {
     of(&["a.example.com"])
@@ -264,4 +266,25 @@ impl World {
     fn later_or_allowed(&mut self, request: &Request) {
         let _answer = self.ask(request);
     }
+}
+
+#[test]
+fn a_permit_that_makes_no_sense_is_told() {
+    over_every_store(&letsencrypt(), |world| {
+        let permit = sent(world);
+        let (mut store, code) = (world.place.open(), realm().code());
+        let mut found = Vec::new();
+        store.documents(&code, "", &mut |document| found.push(document)).unwrap();
+        let document = found.into_iter().find(|document| document.name.ends_with(&permit)).unwrap();
+        let mut step = Step::new(code, store.mark().unwrap());
+        let body = document.body.replace("a.example.com", "a..example.com");
+        assert_ne!(body, document.body);
+        step.writes.push(Write { name: document.name, body: Some(body), lease: Some(world.now) });
+        store.transact(&[step], Timescale::stopped(world.now)).unwrap();
+        // Neither it is taken for one that is gone, nor is its lease passed over.
+        for error in [world.gate().commit(&permit).unwrap_err(), world.gate().reserve(&a()).unwrap_err()] {
+            let Some(LedgerError::Row { what, reason }) = error.ledger() else { panic!("{error}") };
+            assert!(what.contains(&permit) && reason.contains("a..example.com"), "{error}");
+        }
+    });
 }

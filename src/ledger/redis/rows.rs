@@ -1,5 +1,5 @@
 //! Rows as they stand in a realm's hash: `TAT HELD ASKED` is a cell, `VERSION BODY` a document. A cell's field is its name with
-//! a number for the limit, as in Boulder's own keys: `3:https://ca/acct/1`. A document's begins with [`DOCUMENT`], which no cell's does. And lines as they stand in the record: the body, in a field `AT REALM`.
+//! a number for the limit, its place among all: `3:https://ca/acct/1`. A document's begins with [`DOCUMENT`], which no cell's does. And lines as they stand in the record: the body, in a field `AT REALM`.
 
 use crate::ledger::{Cell, Document, LedgerError, Record, Version, bucket_name, limit_and_key};
 use crate::limits::LimitName;
@@ -115,7 +115,21 @@ mod tests {
         for field in ["Backoff https://ca/acct/1 a.example", "0:1", "10:1", "x:1", ":", "-1:1"] {
             assert_eq!(cell_name(field), field);
         }
-        assert_eq!(cell_field("NewOrdersPerAccount 1"), "3:1");
+        // What is stored stays what it is.
+        let fields = [
+            ("NewRegistrationsPerIPAddress", "1:k"),
+            ("NewRegistrationsPerIPv6Range", "2:k"),
+            ("NewOrdersPerAccount", "3:k"),
+            ("CertificatesPerDomain", "4:k"),
+            ("CertificatesPerDomainPerAccount", "5:k"),
+            ("CertificatesPerFQDNSet", "6:k"),
+            ("FailedAuthorizationsPerDomainPerAccount", "7:k"),
+            ("FailedAuthorizationsForPausingPerDomainPerAccount", "8:k"),
+            ("PendingAuthorizationsPerAccount", "9:k"),
+        ];
+        for (limit, field) in fields {
+            assert_eq!(cell_field(&format!("{limit} k")), field);
+        }
         assert_eq!(cell_field("Backoff 1 a.example"), "Backoff 1 a.example");
     }
 }
